@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The way out for every line: prefix, one line at a time, the adapter's log() or standard error.
+ */
+#include "log.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "error.h"
+
+#define LINE 4096
+
+static struct {
+    void (*log)(void *data, enum forksafe_log_level level, const char *line);
+    void *data;
+    const char *instance;
+    enum forksafe_log_level level;
+} sink = {.instance = "-", .level = FORKSAFE_LOG_INFO};
+
+void fks_log_init(const struct forksafe_host *host, const char *instance,
+                  enum forksafe_log_level level)
+{
+    sink.log = host->log;
+    sink.data = host->data;
+    fks_log_level(level, instance);
+}
+
+void fks_log_level(enum forksafe_log_level level, const char *instance)
+{
+    sink.level = level;
+    sink.instance = instance;
+}
+
+/* Not stdio: its lock may be held by a thread that did not survive the fork. */
+static void write_stderr(char *line)
+{
+    size_t length = strlen(line);
+    line[length++] = '\n';
+    for (const char *at = line; length;) {
+        ssize_t n = write(STDERR_FILENO, at, length);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0)
+            return;
+        at += n;
+        length -= (size_t)n;
+    }
+}
+
+static void write_line(enum forksafe_log_level level, const char *text, int length)
+{
+    char line[LINE + 2];
+    int errno_before = errno;
+    snprintf(line, LINE, "forksafe[%s]: %.*s", sink.instance, length, text);
+    fks_one_line(line);
+    if (sink.log)
+        sink.log(sink.data, level, line);
+    else
+        write_stderr(line);
+    errno = errno_before;
+}
+
+void fks_log_text(enum forksafe_log_level level, const char *text)
+{
+    if (level < sink.level)
+        return;
+    do {
+        size_t length = strcspn(text, "\n");
+        write_line(level, text, (int)length);
+        text += length;
+    } while (*text == '\n' && *++text);
+}
+
+void fks_log(enum forksafe_log_level level, const char *format, ...)
+{
+    if (level < sink.level)
+        return;
+    char text[LINE];
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(text, sizeof text, format, arguments);
+    va_end(arguments);
+    fks_log_text(level, text);
+}

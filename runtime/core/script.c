@@ -1,0 +1,267 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Reading a script directory: which files count, whose files are trusted, which event a name means. Master only.
+ */
+#include "script.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "forksafe/events.h"
+
+#define MOST_FILES  4096
+#define MOST_BYTES  (4u << 20) /* of one file */
+#define MOST_DEPTH  8
+
+static const char *const event_files[] = {
+#define X(id, name, file, process, meaning) file,
+    FORKSAFE_EVENTS(X)
+#undef X
+};
+
+struct walk {
+    struct fks_scripts *out;
+    size_t room;
+    uid_t ini_owner;
+    fks_script_complaint complain;
+    void *data;
+};
+
+uint64_t fks_hash(const void *bytes, size_t length)
+{
+    uint64_t hash = 14695981039346656037u;
+    for (const unsigned char *byte = bytes; length--; byte++)
+        hash = (hash ^ *byte) * 1099511628211u;
+    return hash;
+}
+
+/* "postfork.lua" and "10-db.postfork.lua" subscribe to ApplicationPostFork. */
+static int event_of_name(const char *name)
+{
+    size_t length = strlen(name) - strlen(".lua");
+    const char *start = name + length;
+    while (start > name && start[-1] != '.')
+        start--;
+    for (int event = 0; event < FORKSAFE_EVENT_COUNT; event++)
+        if (strlen(event_files[event]) == (size_t)(name + length - start) &&
+            !strncmp(start, event_files[event], (size_t)(name + length - start)))
+            return event;
+    return FKS_NO_EVENT;
+}
+
+static bool is_lua_name(const char *name)
+{
+    size_t length = strlen(name);
+    return name[0] != '.' && length > 4 && !strcmp(name + length - 4, ".lua");
+}
+
+/* Who may write what runs inside the server: see promise 12 (OpenSSH's StrictModes, suEXEC). */
+static const char *distrust(const struct stat *info, uid_t ini_owner)
+{
+    if (info->st_uid != 0 && info->st_uid != geteuid() && info->st_uid != ini_owner)
+        return "it belongs to another user; chown it to the user that starts the server";
+    if (info->st_mode & S_IWOTH)
+        return "everybody may write it; chmod o-w";
+    if (geteuid() == 0 && (info->st_mode & S_IWGRP) && info->st_gid != 0)
+        return "its group may write it, and the server is started as root; chmod g-w";
+    return NULL;
+}
+
+static int read_all(int fd, struct fks_script *script)
+{
+    script->text = malloc(script->length ? script->length : 1);
+    if (!script->text)
+        return -1;
+    size_t got = 0;
+    while (got < script->length) {
+        ssize_t n = read(fd, script->text + got, script->length - got);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0)
+            break;
+        got += (size_t)n;
+    }
+    script->length = got;
+    return 0;
+}
+
+static int read_script(struct walk *walk, struct fks_script *script, struct fks_error *error)
+{
+    int fd = open(script->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+    if (fd < 0)
+        return fks_fail(error, FORKSAFE_ESCRIPT, "%s: cannot read the script: %s; make it readable for "
+                        "the user that starts the server", script->path, strerror(errno));
+    struct stat info;
+    const char *doubt = NULL;
+    int result = 0;
+    if (fstat(fd, &info) || !S_ISREG(info.st_mode))
+        result = fks_fail(error, FORKSAFE_ESCRIPT, "%s: not a regular file; remove or rename it", script->path);
+    else if ((doubt = distrust(&info, walk->ini_owner)))
+        result = fks_fail(error, FORKSAFE_ESCRIPT, "%s: not loaded: %s", script->path, doubt);
+    else if (info.st_size > MOST_BYTES)
+        result = fks_fail(error, FORKSAFE_ESCRIPT, "%s: larger than 4 MiB; split it", script->path);
+    else {
+        script->length = (size_t)info.st_size;
+        script->mtime_ns = (uint64_t)info.st_mtim.tv_sec * 1000000000u + (uint64_t)info.st_mtim.tv_nsec;
+        if (read_all(fd, script))
+            result = fks_fail(error, FORKSAFE_ENOMEM, "%s: out of memory", script->path);
+    }
+    close(fd);
+    if (!result)
+        script->hash = fks_hash(script->text, script->length);
+    return result;
+}
+
+static void finish_script(struct fks_script *script)
+{
+    free(script->path);
+    free(script->name);
+    free(script->text);
+}
+
+static int add_script(struct walk *walk, const char *directory, const char *below, const char *name,
+                      struct fks_error *error)
+{
+    struct fks_scripts *out = walk->out;
+    if (out->count == MOST_FILES)
+        return fks_fail(error, FORKSAFE_ESCRIPT, "%s: more than %d Lua files; move what is no script elsewhere",
+                        directory, MOST_FILES);
+    if (out->count == walk->room) {
+        size_t room = walk->room ? walk->room * 2 : 16;
+        struct fks_script *grown = realloc(out->items, room * sizeof *grown);
+        if (!grown)
+            return fks_fail(error, FORKSAFE_ENOMEM, "%s: out of memory", directory);
+        out->items = grown;
+        walk->room = room;
+    }
+    struct fks_script *script = &out->items[out->count];
+    memset(script, 0, sizeof *script);
+    if (asprintf(&script->path, "%s/%s", directory, name) < 0)
+        script->path = NULL;
+    if (asprintf(&script->name, "%s%s", below, name) < 0)
+        script->name = NULL;
+    if (!script->path || !script->name) {
+        finish_script(script);
+        return fks_fail(error, FORKSAFE_ENOMEM, "%s: out of memory", directory);
+    }
+    script->module = below[0] != '\0';
+    script->event = script->module ? FKS_NO_EVENT : event_of_name(name);
+    struct fks_error complaint;
+    if (read_script(walk, script, &complaint)) {
+        walk->complain(&complaint, walk->data);
+        finish_script(script);
+        return 0;
+    }
+    out->count++;
+    return 0;
+}
+
+static int read_directory(struct walk *walk, const char *directory, const char *below, int depth,
+                          struct fks_error *error);
+
+static int read_folder(struct walk *walk, const char *directory, const char *below, const char *name,
+                       int depth, struct fks_error *error)
+{
+    char *path = NULL, *further = NULL;
+    int result = FORKSAFE_ENOMEM;
+    if (asprintf(&path, "%s/%s", directory, name) < 0)
+        path = NULL;
+    if (asprintf(&further, "%s%s/", below, name) < 0)
+        further = NULL;
+    struct stat info;
+    if (!path || !further)
+        fks_fail(error, FORKSAFE_ENOMEM, "%s: out of memory", directory);
+    else if (stat(path, &info) || !S_ISDIR(info.st_mode) || depth == MOST_DEPTH)
+        result = 0;
+    else
+        result = read_directory(walk, path, further, depth + 1, error);
+    free(path);
+    free(further);
+    return result;
+}
+
+static int read_directory(struct walk *walk, const char *directory, const char *below, int depth,
+                          struct fks_error *error)
+{
+    struct dirent **entries;
+    int count = scandir(directory, &entries, NULL, NULL);
+    if (count < 0)
+        return fks_fail(error, FORKSAFE_ESCRIPT, "%s: cannot read the script directory: %s; make it, or correct "
+                        "forksafe.scripts in the ini", directory, strerror(errno));
+    int result = 0;
+    for (int i = 0; i < count; i++) {
+        const char *name = entries[i]->d_name;
+        if (!result && is_lua_name(name))
+            result = add_script(walk, directory, below, name, error);
+        else if (!result && name[0] != '.')
+            result = read_folder(walk, directory, below, name, depth, error);
+        free(entries[i]);
+    }
+    free(entries);
+    return result;
+}
+
+/* Byte order of names, scripts before modules: the order must not depend on the file system or the locale. */
+static int compare(const void *left, const void *right)
+{
+    const struct fks_script *a = left, *b = right;
+    if (a->module != b->module)
+        return a->module ? 1 : -1;
+    return strcmp(a->name, b->name);
+}
+
+int fks_scripts_init(struct fks_scripts *out, const char *directory, uid_t ini_owner,
+                     fks_script_complaint complain, void *data, struct fks_error *error)
+{
+    struct walk walk = {.out = out, .ini_owner = ini_owner, .complain = complain, .data = data};
+    *out = (struct fks_scripts){0};
+    struct stat info;
+    const char *doubt;
+    int result = 0;
+    if (!stat(directory, &info) && (doubt = distrust(&info, ini_owner)) && !(info.st_mode & S_ISVTX))
+        result = fks_fail(error, FORKSAFE_ESCRIPT, "%s: scripts not loaded: %s", directory, doubt);
+    else
+        result = read_directory(&walk, directory, "", 0, error);
+    if (result) {
+        fks_scripts_finish(out);
+        return result;
+    }
+    if (out->count)
+        qsort(out->items, out->count, sizeof *out->items, compare);
+    return 0;
+}
+
+void fks_scripts_finish(struct fks_scripts *scripts)
+{
+    for (size_t i = 0; i < scripts->count; i++)
+        finish_script(&scripts->items[i]);
+    free(scripts->items);
+    *scripts = (struct fks_scripts){0};
+}
+
+const struct fks_script *fks_scripts_find(const struct fks_scripts *scripts, const char *module)
+{
+    static const char *const patterns[] = {"%s.lua", "%s/init.lua"};
+    char path[512], name[512];
+    if (strlen(module) >= sizeof path - 16)
+        return NULL;
+    strcpy(path, module);
+    for (char *dot = path; (dot = strchr(dot, '.'));)
+        *dot = '/';
+    for (size_t p = 0; p < 3; p++) {
+        if (p < 2)
+            snprintf(name, sizeof name, patterns[p], path);
+        else
+            snprintf(name, sizeof name, "%s.lua", module);
+        for (size_t i = 0; i < scripts->count; i++)
+            if (!strcmp(scripts->items[i].name, name))
+                return &scripts->items[i];
+    }
+    return NULL;
+}

@@ -1,0 +1,147 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * A list of secrets, longest first, and a copy that leaves them out.
+ */
+#include "scrub.h"
+
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#define SHORTEST 5 /* "true", "80", "main" would make every text unreadable */
+
+struct secret {
+    char *name;
+    char *text;
+    size_t length;
+};
+
+struct fks_scrub {
+    struct secret *secrets;
+    size_t count, room;
+};
+
+static bool is_common_word(const char *text, size_t length)
+{
+    return (length == 5 && !strncasecmp(text, "false", 5));
+}
+
+static int longest_first(const void *left, const void *right)
+{
+    const struct secret *a = left, *b = right;
+    return (a->length < b->length) - (a->length > b->length);
+}
+
+static void add_part(struct fks_scrub *scrub, const char *name, const char *text, size_t length)
+{
+    if (length < SHORTEST || is_common_word(text, length))
+        return;
+    if (scrub->count == scrub->room) {
+        size_t room = scrub->room ? scrub->room * 2 : 32;
+        struct secret *grown = realloc(scrub->secrets, room * sizeof *grown);
+        if (!grown)
+            return;
+        scrub->secrets = grown;
+        scrub->room = room;
+    }
+    struct secret *secret = &scrub->secrets[scrub->count];
+    *secret = (struct secret){.name = strdup(name), .text = strndup(text, length), .length = length};
+    if (secret->name && secret->text) {
+        scrub->count++;
+        return;
+    }
+    free(secret->name);
+    free(secret->text);
+}
+
+/* The whole value, each of its lines, and the password inside a URL: a script may have taken it apart. */
+static void add_value(struct fks_scrub *scrub, const char *name, const char *value)
+{
+    add_part(scrub, name, value, strlen(value));
+    for (const char *line = value; *line;) {
+        size_t length = strcspn(line, "\n");
+        if (length < strlen(value))
+            add_part(scrub, name, line, length);
+        line += length + (line[length] == '\n');
+    }
+    const char *start = strstr(value, "://");
+    const char *at = start ? strchr(start, '@') : NULL;
+    const char *colon = at ? memchr(start + 3, ':', (size_t)(at - start - 3)) : NULL;
+    if (colon)
+        add_part(scrub, name, colon + 1, (size_t)(at - colon - 1));
+}
+
+static void sort(struct fks_scrub *scrub)
+{
+    if (scrub->count)
+        qsort(scrub->secrets, scrub->count, sizeof *scrub->secrets, longest_first);
+}
+
+struct fks_scrub *fks_scrub_create(const struct fks_settings *settings)
+{
+    struct fks_scrub *scrub = calloc(1, sizeof *scrub);
+    if (!scrub)
+        return NULL;
+    for (size_t i = 0; i < settings->settings.count; i++) {
+        const struct fks_pair *pair = &settings->settings.items[i];
+        if (strncmp(pair->name, "forksafe.", 9))
+            add_value(scrub, pair->name, pair->value);
+    }
+    sort(scrub);
+    return scrub;
+}
+
+void fks_scrub_add(struct fks_scrub *scrub, const char *name, const char *value)
+{
+    if (!scrub)
+        return;
+    for (size_t i = 0; i < scrub->count; i++)
+        if (!strcmp(scrub->secrets[i].text, value))
+            return;
+    add_value(scrub, name, value);
+    sort(scrub);
+}
+
+void fks_scrub_destroy(struct fks_scrub *scrub)
+{
+    if (!scrub)
+        return;
+    for (size_t i = 0; i < scrub->count; i++) {
+        free(scrub->secrets[i].name);
+        free(scrub->secrets[i].text);
+    }
+    free(scrub->secrets);
+    free(scrub);
+}
+
+static const struct secret *secret_at(const struct fks_scrub *scrub, const char *text, size_t left)
+{
+    for (size_t i = 0; scrub && i < scrub->count; i++)
+        if (scrub->secrets[i].length <= left &&
+            !memcmp(scrub->secrets[i].text, text, scrub->secrets[i].length))
+            return &scrub->secrets[i];
+    return NULL;
+}
+
+size_t fks_scrub_text(const struct fks_scrub *scrub, const char *text, size_t length, char *out,
+                      size_t size)
+{
+    size_t used = 0;
+    for (size_t at = 0; at < length;) {
+        const struct secret *secret = secret_at(scrub, text + at, length - at);
+        size_t need = secret ? strlen(secret->name) + 2 : 1;
+        if (used + need + 4 > size) {
+            memcpy(out + used, "...", 4);
+            return used + 3;
+        }
+        if (secret)
+            used += (size_t)sprintf(out + used, "<%s>", secret->name);
+        else
+            out[used++] = text[at];
+        at += secret ? secret->length : 1;
+    }
+    out[used] = '\0';
+    return used;
+}

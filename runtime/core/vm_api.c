@@ -1,0 +1,399 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * What Lua can call: the library set, and the C functions that lua/forksafe/init.lua stands on. Runs in the master while scripts
+ * load, and in any process while a subscriber runs. Every function may throw Lua errors: only called from protected Lua.
+ */
+#include "vm_private.h"
+
+#include <jansson.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/auxv.h>
+#include <sys/random.h>
+#include <unistd.h>
+
+#include "debug.h"
+#include "embedded.h"
+#include "log.h"
+
+/* The library sets: what is opened, in this order. `jit` is in neither: the JIT cannot be reached. */
+static const struct {
+    const char *name;
+    lua_CFunction open;
+    bool safe;
+} libraries[] = {
+    {"", luaopen_base, true},           {LUA_TABLIBNAME, luaopen_table, true},
+    {LUA_STRLIBNAME, luaopen_string, true}, {LUA_MATHLIBNAME, luaopen_math, true},
+    {LUA_BITLIBNAME, luaopen_bit, true},    {LUA_LOADLIBNAME, luaopen_package, false},
+    {LUA_IOLIBNAME, luaopen_io, false},     {LUA_OSLIBNAME, luaopen_os, false},
+    {LUA_FFILIBNAME, luaopen_ffi, false},   {LUA_DBLIBNAME, luaopen_debug, false},
+};
+
+/* What the safe set has not: it opens files, loads bytecode, or makes objects whose finalizers cannot be bounded. */
+static const char *const removed_globals[] = {"dofile", "loadfile", "newproxy", "gcinfo"};
+
+static const struct {
+    const char *name, *file;
+} events[] = {
+#define X(id, name, file, process, meaning) {name, file},
+    FORKSAFE_EVENTS(X)
+#undef X
+};
+
+/* load(text [, chunk name [, mode [, env]]]), loadstring: text only, never a function, never bytecode. */
+static int api_load(lua_State *L)
+{
+    size_t length;
+    const char *text = luaL_checklstring(L, 1, &length);
+    const char *name = luaL_optlstring(L, 2, "=(load)", NULL);
+    bool has_env = lua_gettop(L) >= 4;
+    if (luaL_loadbufferx(L, text, length, name, "t")) {
+        lua_pushnil(L);
+        lua_insert(L, -2); // nil message
+        return 2;
+    }
+    if (has_env) {
+        lua_pushvalue(L, 4); // chunk env
+        lua_setfenv(L, -2);
+    }
+    return 1;
+}
+
+/* collectgarbage("count") only: a full collection in a child would copy the whole heap. */
+static int api_collectgarbage(lua_State *L)
+{
+    static const char *const options[] = {"count", NULL};
+    luaL_checkoption(L, 1, "collect", options);
+    lua_pushnumber(L, (double)fks_arena_used(fks_vm_of(L)->arena) / 1024.0);
+    return 1;
+}
+
+/* math.random, seeded anew in each process at its first use. Upvalues: LuaJIT's random and randomseed. */
+static int api_random(lua_State *L)
+{
+    struct fks_vm *vm = fks_vm_of(L);
+    pid_t pid = getpid();
+    if (vm->seeded != pid) {
+        uint64_t seed = 0;
+        if (getrandom(&seed, sizeof seed, GRND_NONBLOCK) != sizeof seed)
+            seed = fks_hash(&pid, sizeof pid);
+        lua_pushvalue(L, lua_upvalueindex(2));
+        lua_pushnumber(L, (double)(seed >> 11));
+        lua_call(L, 1, 0);
+        vm->seeded = pid;
+    }
+    int arguments = lua_gettop(L);
+    lua_pushvalue(L, lua_upvalueindex(1));
+    lua_insert(L, 1);
+    lua_call(L, arguments, 1);
+    return 1;
+}
+
+/* math.randomseed: the script's own seed is kept. Upvalue: LuaJIT's. */
+static int api_randomseed(lua_State *L)
+{
+    fks_vm_of(L)->seeded = getpid();
+    int arguments = lua_gettop(L);
+    lua_pushvalue(L, lua_upvalueindex(1));
+    lua_insert(L, 1);
+    lua_call(L, arguments, 0);
+    return 0;
+}
+
+static int api_log(lua_State *L)
+{
+    int level = (int)luaL_checkinteger(L, 1);
+    fks_log_text((enum forksafe_log_level)level, luaL_checklstring(L, 2, NULL));
+    return 0;
+}
+
+static int add_subscriber(struct fks_vm *vm, const struct fks_subscriber *subscriber)
+{
+    if (vm->count == vm->room) {
+        size_t room = vm->room ? vm->room * 2 : 16;
+        struct fks_subscriber *grown = realloc(vm->subscribers, room * sizeof *grown);
+        if (!grown)
+            return -1;
+        vm->subscribers = grown;
+        vm->room = room;
+    }
+    vm->subscribers[vm->count] = *subscriber;
+    vm->subscribers[vm->count].name = strdup(subscriber->name);
+    if (!vm->subscribers[vm->count].name)
+        return -1;
+    vm->count++;
+    return 0;
+}
+
+/* subscribe(fn, event, name, order, on_error, line): checked by init.lua. */
+static int api_subscribe(lua_State *L)
+{
+    struct fks_vm *vm = fks_vm_of(L);
+    struct fks_subscriber subscriber = {
+        .event = (enum forksafe_event)luaL_checkinteger(L, 2),
+        .name = (char *)luaL_checklstring(L, 3, NULL),
+        .order = (int32_t)luaL_checkinteger(L, 4),
+        .on_error = (enum fks_on_error)luaL_checkinteger(L, 5),
+        .line = (uint32_t)luaL_checkinteger(L, 6),
+        .path = vm->loading->path,
+        .script = vm->loading,
+        .id = FORKSAFE_NO_SUBSCRIBER,
+    };
+    lua_settop(L, 1);
+    subscriber.function = luaL_ref(L, LUA_REGISTRYINDEX);
+    if (add_subscriber(vm, &subscriber))
+        return luaL_error(L, "out of memory");
+    return 0;
+}
+
+/* The line of the script from which subscribe() was called. */
+static int api_line(lua_State *L)
+{
+    lua_Debug where = {0};
+    if (lua_getstack(L, 2, &where))
+        lua_getinfo(L, "l", &where);
+    lua_pushinteger(L, where.currentline > 0 ? where.currentline : 0);
+    return 1;
+}
+
+static int api_env(lua_State *L)
+{
+    const char *name = luaL_checklstring(L, 1, NULL);
+    const char *value = getauxval(AT_SECURE) ? NULL : getenv(name);
+    if (!value)
+        return 0;
+    fks_scrub_add(fks_vm_of(L)->scrub, name, value);
+    lua_pushstring(L, value);
+    return 1;
+}
+
+/* source(module): text, key, chunk name of an embedded module or of one in the script directory; nothing where there is none. */
+static int api_source(lua_State *L)
+{
+    struct fks_vm *vm = fks_vm_of(L);
+    const char *module = luaL_checklstring(L, 1, NULL);
+    if (!strncmp(module, "forksafe.", 9) && strlen(module) < 200) {
+        char name[256];
+        size_t length;
+        strcpy(name, module);
+        for (char *dot = name; (dot = strchr(dot, '.'));)
+            *dot = '/';
+        strcat(name, ".lua");
+        const char *text = fks_embedded(name, &length);
+        if (text) {
+            lua_pushlstring(L, text, length);
+            lua_pushstring(L, module);
+            lua_pushfstring(L, "=%s", module);
+            return 3;
+        }
+    }
+    const struct fks_script *script = fks_scripts_find(vm->spec->scripts, module);
+    if (!script)
+        return 0;
+    lua_pushlstring(L, script->text, script->length);
+    lua_pushstring(L, script->path);
+    lua_pushfstring(L, "@%s", script->path);
+    return 3;
+}
+
+static int api_firing(lua_State *L)
+{
+    lua_pushinteger(L, (lua_Integer)fks_vm_of(L)->firings);
+    return 1;
+}
+
+static int api_debug_json(lua_State *L)
+{
+    char *text = fks_vm_of(L)->spec->debug_json();
+    if (!text)
+        return 0;
+    size_t length = strlen(text);
+    if (fks_arena_used(fks_vm_of(L)->arena) + length + 4096 > fks_vm_of(L)->spec->config->memory_limit) {
+        free(text); /* lua_pushlstring would throw past the free below */
+        return luaL_error(L, "the debug object is larger than forksafe.memory_limit leaves room for");
+    }
+    lua_pushlstring(L, text, length);
+    free(text);
+    return 1;
+}
+
+static void push_json(lua_State *L, const json_t *value)
+{
+    const char *key;
+    json_t *item;
+    size_t index;
+    luaL_checkstack(L, 4, "debug object");
+    switch (json_typeof(value)) {
+    case JSON_OBJECT:
+        lua_createtable(L, 0, (int)json_object_size(value));
+        json_object_foreach((json_t *)value, key, item)
+        {
+            push_json(L, item);
+            lua_setfield(L, -2, key);
+        }
+        break;
+    case JSON_ARRAY:
+        lua_createtable(L, (int)json_array_size(value), 0);
+        json_array_foreach(value, index, item)
+        {
+            push_json(L, item);
+            lua_rawseti(L, -2, (int)index + 1);
+        }
+        break;
+    case JSON_STRING:
+        lua_pushlstring(L, json_string_value(value), json_string_length(value));
+        break;
+    case JSON_INTEGER:
+    case JSON_REAL:
+        lua_pushnumber(L, json_number_value(value));
+        break;
+    case JSON_TRUE:
+    case JSON_FALSE:
+        lua_pushboolean(L, json_is_true(value));
+        break;
+    case JSON_NULL:
+        lua_pushnil(L);
+    }
+}
+
+static int push_debug_object(lua_State *L)
+{
+    push_json(L, lua_touserdata(L, 1));
+    return 1;
+}
+
+/* The debug object as a table. The JSON tree is ours: what throws runs one call deeper, so that it is freed. */
+static int api_debug_object(lua_State *L)
+{
+    char *text = fks_vm_of(L)->spec->debug_json();
+    json_t *object = text ? json_loads(text, 0, NULL) : NULL;
+    free(text);
+    if (!object)
+        return 0;
+    lua_pushvalue(L, lua_upvalueindex(1)); // push_debug_object
+    lua_pushlightuserdata(L, object);
+    int failed = lua_pcall(L, 1, 1, 0);
+    json_decref(object);
+    if (failed)
+        return lua_error(L);
+    return 1;
+}
+
+static const struct {
+    const char *name;
+    lua_CFunction function;
+} natives[] = {
+    {"load", api_load},           {"log", api_log},       {"subscribe", api_subscribe},
+    {"line", api_line},           {"env", api_env},       {"source", api_source},
+    {"firing", api_firing},       {"debug_json", api_debug_json},
+    {"traceback", fks_vm_traceback},
+};
+
+static void push_events(lua_State *L, const struct fks_vm_spec *spec)
+{
+    lua_createtable(L, FORKSAFE_EVENT_COUNT, 0); // events
+    for (int i = 0; i < FORKSAFE_EVENT_COUNT; i++) {
+        lua_createtable(L, 0, 3); // events event
+        lua_pushstring(L, events[i].name);
+        lua_setfield(L, -2, "name");
+        lua_pushstring(L, events[i].file);
+        lua_setfield(L, -2, "file");
+        if (spec->hooks[i]) {
+            lua_pushstring(L, spec->hooks[i]);
+            lua_setfield(L, -2, "hook");
+        }
+        lua_rawseti(L, -2, i + 1);
+    }
+}
+
+static void push_native(lua_State *L, struct fks_vm *vm)
+{
+    const struct fks_vm_spec *spec = vm->spec;
+    lua_createtable(L, 0, 16); // native
+    for (size_t i = 0; i < sizeof natives / sizeof *natives; i++) {
+        lua_pushcclosure(L, natives[i].function, 0);
+        lua_setfield(L, -2, natives[i].name);
+    }
+    lua_pushcclosure(L, push_debug_object, 0);
+    lua_pushcclosure(L, api_debug_object, 1);
+    lua_setfield(L, -2, "debug_object");
+    lua_pushstring(L, FORKSAFE_VERSION);
+    lua_setfield(L, -2, "version");
+    lua_pushstring(L, spec->container);
+    lua_setfield(L, -2, "container");
+    lua_pushinteger(L, spec->config->on_error);
+    lua_setfield(L, -2, "on_error");
+    push_events(L, spec);
+    lua_setfield(L, -2, "events");
+    lua_createtable(L, 0, (int)spec->settings->settings.count); // native settings
+    for (size_t i = 0; i < spec->settings->settings.count; i++) {
+        lua_pushstring(L, spec->settings->settings.items[i].value);
+        lua_setfield(L, -2, spec->settings->settings.items[i].name);
+    }
+    lua_setfield(L, -2, "settings");
+}
+
+static void replace_globals(lua_State *L)
+{
+    for (size_t i = 0; i < sizeof removed_globals / sizeof *removed_globals; i++) {
+        lua_pushnil(L);
+        lua_setfield(L, LUA_GLOBALSINDEX, removed_globals[i]);
+    }
+    lua_pushcclosure(L, api_collectgarbage, 0);
+    lua_setfield(L, LUA_GLOBALSINDEX, "collectgarbage");
+    lua_pushcclosure(L, api_load, 0);
+    lua_pushvalue(L, -1);
+    lua_setfield(L, LUA_GLOBALSINDEX, "load");
+    lua_setfield(L, LUA_GLOBALSINDEX, "loadstring");
+    lua_getfield(L, LUA_GLOBALSINDEX, LUA_STRLIBNAME); // string
+    lua_pushnil(L);
+    lua_setfield(L, -2, "dump");
+    lua_getfield(L, LUA_GLOBALSINDEX, LUA_MATHLIBNAME); // string math
+    lua_getfield(L, -1, "random");
+    lua_getfield(L, -2, "randomseed"); // string math random randomseed
+    lua_pushvalue(L, -1);
+    lua_pushcclosure(L, api_randomseed, 1);
+    lua_setfield(L, -4, "randomseed");
+    lua_pushcclosure(L, api_random, 2); // string math closure
+    lua_setfield(L, -2, "random");
+    lua_settop(L, -3);
+}
+
+int fks_vm_open_libraries(lua_State *L)
+{
+    struct fks_vm *vm = fks_vm_of(L);
+    bool full = vm->spec->config->lua_libs == FKS_LUA_LIBS_FULL;
+    for (size_t i = 0; i < sizeof libraries / sizeof *libraries; i++) {
+        if (!libraries[i].safe && !full)
+            continue;
+        lua_pushcclosure(L, libraries[i].open, 0);
+        lua_pushstring(L, libraries[i].name);
+        lua_call(L, 1, 0);
+    }
+    replace_globals(L);
+    push_native(L, vm); // native
+    if (full) {
+        lua_getfield(L, LUA_GLOBALSINDEX, "require");
+        lua_setfield(L, -2, "full_require");
+    }
+    return 1;
+}
+
+int fks_vm_traceback(lua_State *L)
+{
+    if (lua_type(L, 1) != LUA_TSTRING) {
+        /* __tostring runs inside this handler: an error in it ends in LUA_ERRERR, not outside. */
+        if (lua_type(L, 1) == LUA_TNIL)
+            lua_pushstring(L, "(error without a message: nil was thrown)");
+        else if (lua_type(L, 1) == LUA_TNUMBER || !luaL_callmeta(L, 1, "__tostring") ||
+                 lua_type(L, -1) != LUA_TSTRING)
+            lua_pushfstring(L, "(a %s was thrown as error)", lua_typename(L, lua_type(L, 1)));
+        lua_replace(L, 1);
+    }
+    const char *message = lua_tolstring(L, 1, NULL);
+    if (strstr(message, "\nstack traceback:\n")) /* thrown again by a require */
+        lua_settop(L, 1);
+    else
+        luaL_traceback(L, L, message, 1);
+    return 1;
+}

@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * What vm.c (life of a VM) and vm_api.c (what Lua can call) share.
+ */
+#ifndef FKS_VM_PRIVATE_H
+#define FKS_VM_PRIVATE_H
+
+#include <sys/types.h>
+
+#include "arena.h"
+#include "scrub.h"
+#include "vm.h"
+
+struct fks_vm {
+    lua_State *L;
+    struct fks_arena *arena;
+    const struct fks_vm_spec *spec;
+    struct fks_scrub *scrub;
+    struct fks_subscriber *subscribers;
+    size_t count, room;
+    int events[FORKSAFE_EVENT_COUNT]; /* references of the event tables */
+    int run_script, abort_script;     /* references of Lua functions */
+    const struct fks_script *loading; /* the script that is being run; NULL afterwards */
+    const struct fks_vm_event *firing;
+    unsigned firings;
+    pid_t seeded; /* the process that seeded math.random */
+    char error[8192];
+};
+
+/* Where things stand on the state's stack, for good: nothing is allocated to call them. */
+enum fks_vm_stack { FKS_VM_TRACEBACK = 1, FKS_VM_PREPARE, FKS_VM_COLLECT };
+
+/* The VM that a state belongs to. */
+struct fks_vm *fks_vm_of(lua_State *L);
+
+/* lua_CFunctions. open_libraries: opens the library set and leaves the `native` table for init.lua on the stack. */
+int fks_vm_open_libraries(lua_State *L);
+
+/* Message handler: the thrown value, whatever it is, as a string with a traceback. */
+int fks_vm_traceback(lua_State *L);
+
+#endif
