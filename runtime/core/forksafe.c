@@ -1,0 +1,329 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The public functions: opening (and opening again, a reload), and the way in for events. Whatever goes wrong here, the host
+ * runs on: one line says why, and the journal keeps it where there is one.
+ */
+#include "forksafe/forksafe.h"
+
+#include <errno.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/auxv.h>
+#include <unistd.h>
+
+#include "atfork.h"
+#include "debug.h"
+#include "dispatch.h"
+#include "instance.h"
+#include "journal.h"
+#include "log.h"
+#include "reader.h"
+#include "runtime_dir.h"
+#include "setup.h"
+
+/* This process's set-up; made in the master, inherited by its children. */
+static struct {
+    struct fks_setup *setup;     /* whose subscribers run; NULL: inert */
+    struct fks_setup *journaled; /* whose config the journal was made from; kept as long as it */
+    struct fks_journal *journal;
+    char *journal_path; /* fks_instance_journal: instead of the config's */
+} instance;
+
+/* The host as this build knows it: an adapter built for an older header has a shorter one. */
+static int copy_host(struct forksafe_host *out, const struct forksafe_host *host)
+{
+    *out = (struct forksafe_host){0};
+    if (!host || host->size < offsetof(struct forksafe_host, problem))
+        return FORKSAFE_EUSAGE;
+    memcpy(out, host, host->size < sizeof *out ? host->size : sizeof *out);
+    if (!out->container || !out->environment || (out->point_count && !out->points))
+        return FORKSAFE_EUSAGE;
+    if (!out->ini)
+        out->ini = getenv("FORKSAFE_INI");
+    return 0;
+}
+
+static bool switched_off(const struct fks_config *config, const struct forksafe_host *host,
+                         const char **why)
+{
+    const char *variable = getenv("FORKSAFE");
+    *why = variable && !strcasecmp(variable, "off") ? "switched off by FORKSAFE=off in the environment"
+           : !config->enabled                       ? "switched off by forksafe.enabled = false"
+                                                    : NULL;
+    char name[128];
+    snprintf(name, sizeof name, "forksafe.containers.%s", host->container);
+    if (!*why && !fks_config_list_has(config->includes, "auto") &&
+        !fks_config_list_has(config->includes, name) && !fks_config_list_has(config->includes, host->container))
+        *why = "switched off: forksafe.includes does not name this container";
+    return *why != NULL;
+}
+
+/* A script that failed: in full to the log, its first line to the debug object. */
+static void complain(const char *text, void *data)
+{
+    (void)data;
+    fks_log_text(FORKSAFE_LOG_ERROR, text);
+    if (!instance.journal)
+        return;
+    char line[FORKSAFE_STATUS_TEXT];
+    snprintf(line, sizeof line, "%.*s", (int)strcspn(text, "\n"), text);
+    fks_journal_status(instance.journal, NULL, NULL, line);
+}
+
+static void open_journal(struct fks_setup *setup, const struct forksafe_host *host, bool inert)
+{
+    if (instance.journal)
+        return;
+    struct fks_error error;
+    struct fks_config config = setup->config;
+    if (inert)
+        config.max_workers = 1; /* it only says why nothing runs */
+    if (instance.journal_path)
+        config.journal = instance.journal_path;
+    const struct fks_journal_spec spec = {
+        .config = &config,
+        .ini = setup->settings->path,
+        .app = setup->settings->app,
+        .container = host->container,
+        .server_version = host->version,
+        .master = host->master,
+        .worker_uid = host->worker_uid,
+        .worker_gid = host->worker_gid,
+        .subscribers = 256,
+    };
+    if (fks_journal_open(&instance.journal, &spec, &error))
+        fks_log(FORKSAFE_LOG_WARNING, "no journal file, `forksafe debug` will not find this server: %s", error.text);
+    instance.journaled = setup;
+}
+
+/* Tells log and journal why nothing runs. */
+static int stay_inert(struct fks_setup *setup, const struct forksafe_host *host, const char *status,
+                      const char *environment, const char *line, enum forksafe_log_level level)
+{
+    fks_log(level, "%s; no subscriber runs", line);
+    open_journal(setup, host, true);
+    if (instance.journal)
+        fks_journal_status(instance.journal, status, environment, line);
+    if (setup != instance.journaled)
+        fks_setup_destroy(setup);
+    return FORKSAFE_EOFF;
+}
+
+static void list_subscribers(struct fks_setup *setup, const uint32_t hooks[FORKSAFE_EVENT_COUNT])
+{
+    size_t count;
+    struct fks_subscriber *list = fks_vm_subscribers(setup->vm, &count);
+    for (size_t i = 0; i < count; i++) {
+        const struct fks_journal_subscriber entry = {
+            .name = list[i].name,
+            .path = list[i].path,
+            .line = list[i].line,
+            .event = list[i].event,
+            .hook = hooks[list[i].event],
+            .order = list[i].order,
+            .on_error = list[i].on_error,
+            .hash = list[i].script->hash,
+            .mtime_ns = list[i].script->mtime_ns,
+        };
+        list[i].id = fks_journal_add_subscriber(instance.journal, &entry);
+        if (list[i].id != FORKSAFE_NO_SUBSCRIBER)
+            list[i].failed_before = fks_dispatch_failures(instance.journal, list[i].id);
+        if (hooks[list[i].event] == FORKSAFE_NO_SUBSCRIBER)
+            fks_log(FORKSAFE_LOG_WARNING, "%s: subscriber '%s' never runs here: this container has no such fork point", list[i].path, list[i].name);
+    }
+}
+
+/* The new setup is whole: from here on nothing fails. */
+static int put_in_use(struct fks_setup *setup, const struct forksafe_host *host)
+{
+    uint32_t hooks[FORKSAFE_EVENT_COUNT];
+    for (int event = 0; event < FORKSAFE_EVENT_COUNT; event++)
+        hooks[event] = setup->hooks[event]
+                           ? fks_journal_add_hook(instance.journal, setup->hooks[event], (enum forksafe_event)event)
+                           : FORKSAFE_NO_SUBSCRIBER;
+    uint32_t generation = fks_journal_next_generation(instance.journal);
+    list_subscribers(setup, hooks);
+    struct fks_setup *before = NULL;
+    int result = fks_dispatch_use(setup, instance.journal, hooks, generation, &before);
+    if (result)
+        return result;
+    fks_log_init(host, setup->config.instance, setup->config.log_level);
+    if (before != instance.journaled)
+        fks_setup_destroy(before);
+    instance.setup = setup;
+    fks_atfork_arm(host);
+    return 0;
+}
+
+/* The words of pyramid_forksafe's debug object. */
+static void say_configured(const struct forksafe_host *host)
+{
+    if (!*host->environment) {
+        fks_journal_status(instance.journal, "attempting auto-configure", "", "uWSGI not available");
+        return;
+    }
+    char available[FORKSAFE_STATUS_TEXT], configured[FORKSAFE_STATUS_TEXT];
+    snprintf(available, sizeof available, "%s available", host->environment);
+    snprintf(configured, sizeof configured, "%s hook configured", host->environment);
+    fks_journal_status(instance.journal, NULL, NULL, available);
+    fks_journal_status(instance.journal, configured, host->environment, configured);
+}
+
+/* Loads the scripts and swaps them in. At a reload all of them must load, or the old ones stay. */
+static int load_and_swap(struct fks_setup *setup, const struct forksafe_host *host, struct fks_error *error)
+{
+    bool reload = instance.setup != NULL;
+    open_journal(setup, host, false);
+    if (!instance.journal)
+        return fks_fail(error, FORKSAFE_ENOMEM, "out of memory for the journal");
+    int result = fks_setup_load(setup, host, complain, forksafe_debug_json, error);
+    if (!result && setup->failed && (reload || setup->config.required))
+        result = fks_fail(error, FORKSAFE_ESCRIPT, "%zu of the scripts could not be loaded", setup->failed);
+    if (!result)
+        result = put_in_use(setup, host);
+    if (!result && !reload)
+        say_configured(host);
+    return result;
+}
+
+/* One line for a failure, what it means for the server, and the code for the adapter. */
+static int give_up(struct fks_setup *setup, const struct forksafe_host *host, const struct fks_error *error, bool required)
+{
+    bool reload = instance.setup != NULL;
+    fks_log(FORKSAFE_LOG_ERROR, "%s; %s", error->text,
+            reload     ? "the scripts loaded before stay in use"
+            : required ? "the server must not start, since forksafe.required = true"
+                       : "the server runs without hooks");
+    if (instance.journal) {
+        char status[FORKSAFE_STATUS_TEXT];
+        snprintf(status, sizeof status, "%s error", host->environment);
+        fks_journal_status(instance.journal, reload ? NULL : status, NULL, error->text);
+    }
+    if (setup != instance.journaled)
+        fks_setup_destroy(setup);
+    return required && !reload ? FORKSAFE_EREQUIRED : error->code;
+}
+
+/* Whether an ini that cannot be used asks the server not to start: its own word, as far as it can be read. */
+static bool asks_to_be_required(const char *ini)
+{
+    struct fks_settings *settings;
+    if (fks_settings_load(&settings, ini, NULL, NULL, 0, NULL))
+        return false;
+    bool required = fks_asbool(fks_pairs_get(&settings->forksafe, "required"));
+    fks_settings_destroy(settings);
+    return required;
+}
+
+int forksafe_open(const struct forksafe_host *given)
+{
+    struct forksafe_host host;
+    struct fks_error error = {0};
+    struct fks_setup *setup;
+    const char *why;
+    if (getauxval(AT_SECURE)) /* a setuid host: promise 13 */
+        return FORKSAFE_EOFF;
+    if (copy_host(&host, given))
+        return FORKSAFE_EUSAGE;
+    if (!instance.setup)
+        fks_log_init(&host, "-", FORKSAFE_LOG_INFO);
+    if (!host.ini || !*host.ini) {
+        fks_log(FORKSAFE_LOG_INFO, "no ini: name one in the %s configuration or in FORKSAFE_INI; no subscriber runs", host.environment);
+        return FORKSAFE_EINI;
+    }
+    if (fks_setup_create(&setup, host.ini, &error))
+        return give_up(NULL, &host, &error, asks_to_be_required(host.ini));
+    fks_log_level(setup->config.log_level, setup->config.instance);
+    if (switched_off(&setup->config, &host, &why))
+        return stay_inert(setup, &host, why, NULL, why, FORKSAFE_LOG_INFO);
+    if (host.problem) {
+        char status[FORKSAFE_STATUS_TEXT], line[512];
+        snprintf(status, sizeof status, "%s error", host.environment);
+        snprintf(line, sizeof line, "%s error: %s", host.environment, host.problem);
+        bool required = setup->config.required;
+        stay_inert(setup, &host, status, NULL, line, FORKSAFE_LOG_ERROR);
+        return required ? FORKSAFE_EREQUIRED : FORKSAFE_EOFF;
+    }
+    if (load_and_swap(setup, &host, &error))
+        return give_up(setup, &host, &error, setup->config.required);
+    return 0;
+}
+
+int forksafe_prepare(const struct forksafe_host *given)
+{
+    struct forksafe_host host;
+    struct fks_setup *setup;
+    char path[FKS_PATH];
+    if (getauxval(AT_SECURE) || copy_host(&host, given) || !host.ini)
+        return FORKSAFE_EUSAGE;
+    int result = fks_setup_create(&setup, host.ini, NULL);
+    if (result)
+        return result; /* forksafe_open will say it */
+    result = setup->config.journal && *setup->config.journal
+                 ? 0
+                 : fks_runtime_dir_make(path, &setup->config, host.worker_uid, host.worker_gid, NULL);
+    fks_setup_destroy(setup);
+    return result;
+}
+
+int forksafe_emit(enum forksafe_event event, const struct forksafe_occasion *occasion)
+{
+    if (!instance.setup)
+        return FORKSAFE_OK;
+    struct forksafe_occasion known = {0};
+    if ((unsigned)event >= FORKSAFE_EVENT_COUNT || !occasion || occasion->size > sizeof known)
+        return FORKSAFE_OK;
+    memcpy(&known, occasion, occasion->size);
+    int errno_before = errno;
+    int verdict = fks_dispatch_emit(event, &known, true);
+    errno = errno_before;
+    return verdict;
+}
+
+int forksafe_status(const char *status, const char *environment, const char *line)
+{
+    if (!instance.journal)
+        return FORKSAFE_EUSAGE;
+    fks_journal_status(instance.journal, status, environment, line);
+    return 0;
+}
+
+char *forksafe_debug_json(void)
+{
+    struct fks_reader *reader;
+    if (!instance.journal || fks_reader_over(&reader, fks_journal_header(instance.journal),
+                                             fks_journal_path(instance.journal), NULL))
+        return NULL;
+    char *text = fks_debug_text(&reader, 1, instance.journaled->config.instance, 0, NULL);
+    fks_reader_close(reader);
+    return text;
+}
+
+void forksafe_free(void *text)
+{
+    free(text);
+}
+
+const char *forksafe_journal_path(void)
+{
+    return instance.journal ? fks_journal_path(instance.journal) : NULL;
+}
+
+const char *forksafe_version(void)
+{
+    return FORKSAFE_VERSION;
+}
+
+const struct fks_settings *fks_instance_settings(void)
+{
+    return instance.setup ? instance.setup->settings : NULL;
+}
+
+void fks_instance_journal(const char *path)
+{
+    free(instance.journal_path);
+    instance.journal_path = strdup(path);
+}

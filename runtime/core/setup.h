@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Everything that one reading of the ini gives: settings, config, scripts and the VM made of them. A reload makes a new one
+ * and swaps the pointer. Master.
+ */
+#ifndef FKS_SETUP_H
+#define FKS_SETUP_H
+
+#include "config.h"
+#include "settings.h"
+#include "vm.h"
+
+struct fks_setup {
+    struct fks_settings *settings;
+    struct fks_config config;
+    struct fks_scripts scripts;
+    struct fks_vm_spec spec;
+    struct fks_vm *vm;
+    char *hooks[FORKSAFE_EVENT_COUNT]; /* "containers.uwsgi.post_fork_hook"; NULL: never fired here */
+    size_t failed;                     /* scripts that could not be used */
+};
+
+/* Reads settings and config of `ini` (INI[#APP]). Returns 0 or negative with *out NULL. */
+int fks_setup_create(struct fks_setup **out, const char *ini, struct fks_error *error);
+
+/* Loads the scripts and makes the VM for `host`. Scripts that fail are complained of and counted; a script directory that cannot be used is, too.
+ * Returns 0; FORKSAFE_ELUAJIT, FORKSAFE_ENOMEM or FORKSAFE_ESCRIPT where there is no VM. */
+int fks_setup_load(struct fks_setup *setup, const struct forksafe_host *host,
+                   void (*complain)(const char *text, void *data), char *(*debug_json)(void),
+                   struct fks_error *error);
+
+/* NULL is harmless. */
+void fks_setup_destroy(struct fks_setup *setup);
+
+#endif
