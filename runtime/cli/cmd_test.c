@@ -13,12 +13,7 @@
 #include <unistd.h>
 
 #include "core/instance.h"
-
-static const char *const event_names[] = {
-#define X(id, name, file, process, meaning) name,
-    FORKSAFE_EVENTS(X)
-#undef X
-};
+#include "core/names.h"
 
 /* In the order of a server's life; all of them happen in this one process. */
 static const struct {
@@ -53,13 +48,8 @@ static const struct argp_option arguments[] = {
 
 static int find_event(const char *name)
 {
-    static const char *const files[] = {
-#define X(id, name, file, process, meaning) file,
-        FORKSAFE_EVENTS(X)
-#undef X
-    };
     for (int event = 0; event < FORKSAFE_EVENT_COUNT; event++)
-        if (!strcmp(name, event_names[event]) || !strcmp(name, files[event]))
+        if (!strcmp(name, fks_event_names[event]) || !strcmp(name, fks_event_files[event]))
             return event;
     return -1;
 }

@@ -13,17 +13,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "forksafe/events.h"
+#include "names.h"
 
 #define MOST_FILES  4096
 #define MOST_BYTES  (4u << 20) /* of one file */
 #define MOST_DEPTH  8
-
-static const char *const event_files[] = {
-#define X(id, name, file, process, meaning) file,
-    FORKSAFE_EVENTS(X)
-#undef X
-};
 
 struct walk {
     struct fks_scripts *out;
@@ -49,8 +43,8 @@ static int event_of_name(const char *name)
     while (start > name && start[-1] != '.')
         start--;
     for (int event = 0; event < FORKSAFE_EVENT_COUNT; event++)
-        if (strlen(event_files[event]) == (size_t)(name + length - start) &&
-            !strncmp(start, event_files[event], (size_t)(name + length - start)))
+        if (strlen(fks_event_files[event]) == (size_t)(name + length - start) &&
+            !strncmp(start, fks_event_files[event], (size_t)(name + length - start)))
             return event;
     return FKS_NO_EVENT;
 }

@@ -15,6 +15,7 @@
 #include "debug.h"
 #include "embedded.h"
 #include "log.h"
+#include "names.h"
 
 /* The library sets: what is opened, in this order. `jit` is in neither: the JIT cannot be reached. */
 static const struct {
@@ -31,14 +32,6 @@ static const struct {
 
 /* What the safe set has not: it opens files, loads bytecode, or makes objects whose finalizers cannot be bounded. */
 static const char *const removed_globals[] = {"dofile", "loadfile", "newproxy", "gcinfo"};
-
-static const struct {
-    const char *name, *file;
-} events[] = {
-#define X(id, name, file, process, meaning) {name, file},
-    FORKSAFE_EVENTS(X)
-#undef X
-};
 
 /* load(text [, chunk name [, mode [, env]]]), loadstring: text only, never a function, never bytecode. */
 static int api_load(lua_State *L)
@@ -294,9 +287,9 @@ static void push_events(lua_State *L, const struct fks_vm_spec *spec)
     lua_createtable(L, FORKSAFE_EVENT_COUNT, 0); // events
     for (int i = 0; i < FORKSAFE_EVENT_COUNT; i++) {
         lua_createtable(L, 0, 3); // events event
-        lua_pushstring(L, events[i].name);
+        lua_pushstring(L, fks_event_names[i]);
         lua_setfield(L, -2, "name");
-        lua_pushstring(L, events[i].file);
+        lua_pushstring(L, fks_event_files[i]);
         lua_setfield(L, -2, "file");
         if (spec->hooks[i]) {
             lua_pushstring(L, spec->hooks[i]);
