@@ -29,8 +29,8 @@ static const char library[] = "libluajit-5.1.so.2";
 
 #define X(name)                                                                                    \
     __attribute__((visibility("hidden"))) void *fks_jump_##name;                                   \
-    __asm__(".text\n\t.globl " #name "\n\t.hidden " #name "\n\t.type " #name                       \
-            ", %function\n" #name ":\n\t" JUMP(name) ".size " #name ", .-" #name "\n");
+    __asm__(".pushsection .text\n\t.globl " #name "\n\t.hidden " #name "\n\t.type " #name                       \
+            ", %function\n" #name ":\n\t" JUMP(name) ".size " #name ", .-" #name "\n\t.popsection\n");
 FKS_LUAJIT_FUNCTIONS(X)
 #undef X
 
