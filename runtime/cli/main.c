@@ -8,8 +8,6 @@
 #include <stdio.h>
 #include <string.h>
 
-const char *argp_program_version = "forksafe " FORKSAFE_VERSION;
-
 static const struct fks_command *const commands[] = {
     &fks_command_prefork, &fks_command_test, &fks_command_settings,
     &fks_command_debug,   &fks_command_repl,
@@ -55,6 +53,7 @@ int fks_command_fail(const char *command, const struct fks_error *error)
 int main(int argc, char **argv)
 {
     argp_err_exit_status = FKS_EXIT_USAGE;
+    argp_program_version = "forksafe " FORKSAFE_VERSION;
     if (argc < 2) {
         print_help(stderr);
         return FKS_EXIT_USAGE;

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "log.h"
+#include "names.h"
 
 #define QUEUE      16
 #define WAIT_TRIES 1000 /* times a millisecond, for another thread of this process to come out */
@@ -172,11 +173,6 @@ static int verdict_of(const struct fks_subscriber *subscriber)
 static int run_subscriber(const struct fks_subscriber *subscriber, enum forksafe_event event,
                           const struct forksafe_occasion *occasion)
 {
-    static const char *const names[] = {
-#define X(id, name, file, process, meaning) name,
-        FORKSAFE_EVENTS(X)
-#undef X
-    };
     struct fks_run run = {
         .hook = in_use.hooks[event], .subscriber = subscriber->id, .event = event, .occasion = occasion};
     const char *text;
@@ -188,7 +184,7 @@ static int run_subscriber(const struct fks_subscriber *subscriber, enum forksafe
     }
     fks_journal_error(in_use.journal, &run, text, strlen(text));
     fks_journal_end(in_use.journal, &run, outcome);
-    report(subscriber, names[event], text);
+    report(subscriber, fks_event_names[event], text);
     return verdict_of(subscriber);
 }
 
@@ -285,6 +281,10 @@ int fks_dispatch_use(struct fks_setup *setup, struct fks_journal *journal,
         return FORKSAFE_EUSAGE;
     *before = in_use.setup;
     in_use.setup = setup;
+    if (!setup) {
+        leave();
+        return 0;
+    }
     in_use.journal = journal;
     in_use.generation = generation;
     memcpy(in_use.hooks, hooks, sizeof in_use.hooks);

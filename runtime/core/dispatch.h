@@ -12,7 +12,8 @@
 #include "setup.h"
 
 /* Master: from now on events go to this setup and this journal; `hooks` are the indices of the journal's hook table
- * (FORKSAFE_NO_SUBSCRIBER: never fired). *before is what was in use, for its owner to destroy. Borrows all. Waits up to a second for
+ * (FORKSAFE_NO_SUBSCRIBER: never fired). *before is what was in use, for its owner to destroy. Borrows all. `setup` NULL: no
+ * subscriber runs and nothing is recorded from now on. Waits up to a second for
  * an emit of another thread. Returns 0, or FORKSAFE_EUSAGE from within an emit. */
 int fks_dispatch_use(struct fks_setup *setup, struct fks_journal *journal,
                      const uint32_t hooks[FORKSAFE_EVENT_COUNT], uint32_t generation,

@@ -73,14 +73,12 @@ static void complain(const char *text, void *data)
     fks_journal_status(instance.journal, NULL, NULL, line);
 }
 
-static void open_journal(struct fks_setup *setup, const struct forksafe_host *host, bool inert)
+static void open_journal(struct fks_setup *setup, const struct forksafe_host *host)
 {
     if (instance.journal)
         return;
     struct fks_error error;
     struct fks_config config = setup->config;
-    if (inert)
-        config.max_workers = 1; /* it only says why nothing runs */
     if (instance.journal_path)
         config.journal = instance.journal_path;
     const struct fks_journal_spec spec = {
@@ -99,12 +97,24 @@ static void open_journal(struct fks_setup *setup, const struct forksafe_host *ho
     instance.journaled = setup;
 }
 
-/* Tells log and journal why nothing runs. */
+/* Takes what was in use before out of use, and frees it. */
+static void retire_setup(struct fks_setup *before)
+{
+    if (before != instance.journaled)
+        fks_setup_destroy(before);
+}
+
+/* Tells log and journal why nothing runs. At a reload, what ran until now ends here. */
 static int stay_inert(struct fks_setup *setup, const struct forksafe_host *host, const char *status,
                       const char *environment, const char *line, enum forksafe_log_level level)
 {
+    struct fks_setup *before = NULL;
+    if (instance.setup && fks_dispatch_use(NULL, NULL, NULL, 0, &before))
+        return FORKSAFE_EUSAGE;
+    instance.setup = NULL;
+    retire_setup(before);
     fks_log(level, "%s; no subscriber runs", line);
-    open_journal(setup, host, true);
+    open_journal(setup, host);
     if (instance.journal)
         fks_journal_status(instance.journal, status, environment, line);
     if (setup != instance.journaled)
@@ -151,8 +161,7 @@ static int put_in_use(struct fks_setup *setup, const struct forksafe_host *host)
     if (result)
         return result;
     fks_log_init(host, setup->config.instance, setup->config.log_level);
-    if (before != instance.journaled)
-        fks_setup_destroy(before);
+    retire_setup(before);
     instance.setup = setup;
     fks_atfork_arm(host);
     return 0;
@@ -176,7 +185,7 @@ static void say_configured(const struct forksafe_host *host)
 static int load_and_swap(struct fks_setup *setup, const struct forksafe_host *host, struct fks_error *error)
 {
     bool reload = instance.setup != NULL;
-    open_journal(setup, host, false);
+    open_journal(setup, host);
     if (!instance.journal)
         return fks_fail(error, FORKSAFE_ENOMEM, "out of memory for the journal");
     int result = fks_setup_load(setup, host, complain, forksafe_debug_json, error);
@@ -202,20 +211,11 @@ static int give_up(struct fks_setup *setup, const struct forksafe_host *host, co
         snprintf(status, sizeof status, "%s error", host->environment);
         fks_journal_status(instance.journal, reload ? NULL : status, NULL, error->text);
     }
+    if (reload) /* the old set-up goes on, and with it its level */
+        fks_log_level(instance.setup->config.log_level, instance.setup->config.instance);
     if (setup != instance.journaled)
         fks_setup_destroy(setup);
     return required && !reload ? FORKSAFE_EREQUIRED : error->code;
-}
-
-/* Whether an ini that cannot be used asks the server not to start: its own word, as far as it can be read. */
-static bool asks_to_be_required(const char *ini)
-{
-    struct fks_settings *settings;
-    if (fks_settings_load(&settings, ini, NULL, NULL, 0, NULL))
-        return false;
-    bool required = fks_asbool(fks_pairs_get(&settings->forksafe, "required"));
-    fks_settings_destroy(settings);
-    return required;
 }
 
 int forksafe_open(const struct forksafe_host *given)
@@ -234,8 +234,12 @@ int forksafe_open(const struct forksafe_host *given)
         fks_log(FORKSAFE_LOG_INFO, "no ini: name one in the %s configuration or in FORKSAFE_INI; no subscriber runs", host.environment);
         return FORKSAFE_EINI;
     }
-    if (fks_setup_create(&setup, host.ini, &error))
-        return give_up(NULL, &host, &error, asks_to_be_required(host.ini));
+    if (fks_setup_create(&setup, host.ini, &error)) {
+        bool required = setup && setup->config.required;
+        if (setup)
+            open_journal(setup, &host);
+        return give_up(setup, &host, &error, required);
+    }
     fks_log_level(setup->config.log_level, setup->config.instance);
     if (switched_off(&setup->config, &host, &why))
         return stay_inert(setup, &host, why, NULL, why, FORKSAFE_LOG_INFO);
@@ -260,8 +264,8 @@ int forksafe_prepare(const struct forksafe_host *given)
     if (getauxval(AT_SECURE) || copy_host(&host, given) || !host.ini)
         return FORKSAFE_EUSAGE;
     int result = fks_setup_create(&setup, host.ini, NULL);
-    if (result)
-        return result; /* forksafe_open will say it */
+    if (!setup)
+        return result; /* forksafe_open will say why */
     result = setup->config.journal && *setup->config.journal
                  ? 0
                  : fks_runtime_dir_make(path, &setup->config, host.worker_uid, host.worker_gid, NULL);

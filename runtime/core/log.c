@@ -17,7 +17,7 @@
 static struct {
     void (*log)(void *data, enum forksafe_log_level level, const char *line);
     void *data;
-    const char *instance;
+    char instance[65];
     enum forksafe_log_level level;
 } sink = {.instance = "-", .level = FORKSAFE_LOG_INFO};
 
@@ -32,7 +32,7 @@ void fks_log_init(const struct forksafe_host *host, const char *instance,
 void fks_log_level(enum forksafe_log_level level, const char *instance)
 {
     sink.level = level;
-    sink.instance = instance;
+    snprintf(sink.instance, sizeof sink.instance, "%s", instance);
 }
 
 /* Not stdio: its lock may be held by a thread that did not survive the fork. */

@@ -7,7 +7,7 @@
 
 #include "forksafe/forksafe.h"
 
-/* Where lines go and from which level on. `instance` is borrowed for the life of the set-up. Master. */
+/* Where lines go and from which level on. `instance` is copied. Master. */
 void fks_log_init(const struct forksafe_host *host, const char *instance,
                   enum forksafe_log_level level);
 

@@ -9,6 +9,14 @@
 #include <string.h>
 #include <sys/stat.h>
 
+/* Keeps the first of the complaints. */
+static void keep_first(const struct fks_error *complaint, void *data)
+{
+    struct fks_error *first = data;
+    if (!first->code)
+        *first = *complaint;
+}
+
 int fks_setup_create(struct fks_setup **out, const char *ini, struct fks_error *error)
 {
     *out = NULL;
@@ -16,14 +24,18 @@ int fks_setup_create(struct fks_setup **out, const char *ini, struct fks_error *
     if (!setup)
         return fks_fail(error, FORKSAFE_ENOMEM, "out of memory");
     int result = fks_settings_load(&setup->settings, ini, NULL, NULL, 0, error);
-    if (!result)
-        result = fks_config_init(&setup->config, setup->settings, error);
+    if (result) {
+        fks_setup_destroy(setup);
+        return result;
+    }
+    struct fks_error wrong = {0};
+    result = fks_config_init_lenient(&setup->config, setup->settings, keep_first, &wrong, error);
     if (result) {
         fks_setup_destroy(setup);
         return result;
     }
     *out = setup;
-    return 0;
+    return wrong.code ? fks_fail(error, wrong.code, "%s", wrong.text) : 0;
 }
 
 static int name_hooks(struct fks_setup *setup, const struct forksafe_host *host)

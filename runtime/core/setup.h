@@ -20,7 +20,8 @@ struct fks_setup {
     size_t failed;                     /* scripts that could not be used */
 };
 
-/* Reads settings and config of `ini` (INI[#APP]). Returns 0 or negative with *out NULL. */
+/* Reads settings and config of `ini` (INI[#APP]). Returns 0, or negative: then *out is NULL where the ini cannot be read at all, else it has
+ * the keys that are right and the defaults of the others, enough to find the journal that has to say what is wrong. */
 int fks_setup_create(struct fks_setup **out, const char *ini, struct fks_error *error);
 
 /* Loads the scripts and makes the VM for `host`. Scripts that fail are complained of and counted; a script directory that cannot be used is, too.

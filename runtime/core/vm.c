@@ -12,13 +12,8 @@
 #include "embedded.h"
 #include "journal.h"
 #include "limits.h"
+#include "names.h"
 
-
-static const char *const role_names[] = {
-#define X(id, name) name,
-    FORKSAFE_ROLES(X)
-#undef X
-};
 
 /* There is one VM for each state, and a state's allocator data is its arena: but LuaJIT offers no cheap way back from a coroutine. One
  * VM runs at a time, so a variable serves. */
@@ -36,14 +31,14 @@ static void set_integer(lua_State *L, const char *name, lua_Integer value)
     lua_setfield(L, -2, name);
 }
 
-/* A slot number, or nil where the server has none. */
-static void set_worker(lua_State *L, int worker)
+/* A number from `least` on, or nil for what there is not: a slot of a server without slots, the signal of a child that exited. */
+static void set_known(lua_State *L, const char *name, int value, int least)
 {
-    if (worker > 0)
-        lua_pushinteger(L, worker);
+    if (value >= least)
+        lua_pushinteger(L, value);
     else
         lua_pushnil(L);
-    lua_setfield(L, -2, "worker");
+    lua_setfield(L, -2, name);
 }
 
 static void set_boolean(lua_State *L, const char *name, bool value)
@@ -61,19 +56,19 @@ static int prepare_event(lua_State *L)
     set_integer(L, "pid", firing->pid);
     set_integer(L, "ppid", firing->ppid);
     set_integer(L, "generation", (lua_Integer)firing->generation);
-    set_worker(L, occasion->worker);
+    set_known(L, "worker", occasion->worker, 1);
     set_boolean(L, "forked", occasion->forked);
     set_boolean(L, "app_loaded", occasion->app_loaded);
     unsigned role = (unsigned)occasion->role;
-    lua_pushstring(L, role < FORKSAFE_ROLE_COUNT ? role_names[role] : "worker");
+    lua_pushstring(L, role < FORKSAFE_ROLE_COUNT ? fks_role_names[role] : "worker");
     lua_setfield(L, -2, "role");
     if (firing->event != FORKSAFE_CHILD_EXIT)
         return 0;
     lua_getfield(L, -1, "child"); // event child
     set_integer(L, "pid", occasion->child_pid);
-    set_worker(L, occasion->worker);
-    set_integer(L, "exit", occasion->child_exit);
-    set_integer(L, "signal", occasion->child_signal);
+    set_known(L, "worker", occasion->worker, 1);
+    set_known(L, "exit", occasion->child_signal ? -1 : occasion->child_exit, 0);
+    set_known(L, "signal", occasion->child_signal, 1);
     return 0;
 }
 

@@ -62,31 +62,37 @@ describe("what forksafe cannot do", function()
     { "a missing script directory", function(ini, directory)
       support.remove(directory .. "/hooks")
       return ini
-    end, "cannot read the script directory", 0 },
+    end, "cannot read the script directory", 0, "hooks: cannot read the script directory", "hook configured" },
     { "a bad script", function(ini, directory)
       support.write(directory .. "/hooks/bad.postfork.lua", "return 1")
       return ini
-    end, "bad.postfork.lua: the script must return a function(event), it returned a number", 2 },
+    end, "bad.postfork.lua: the script must return a function(event), it returned a number", 2, "bad.postfork.lua", "hook configured" },
     { "an unknown key", function(ini)
       support.write(ini, support.read(ini) .. "forksafe.time_limits = 1s\n")
       return ini
-    end, "production.ini:%d+: .*time_limits", 0 },
+    end, "production.ini:%d+: .*time_limits", 0, "time_limits", "error" },
     { "a bad value", function(ini)
       support.write(ini, support.read(ini) .. "forksafe.time_limit = soon\n")
       return ini
-    end, "production.ini:%d+: .*time_limit", 0 },
+    end, "production.ini:%d+: .*time_limit", 0, "time_limit", "error" },
     { "an ini that is missing", function(ini)
       return ini .. ".gone"
     end, "production.ini.gone", 0 },
   }
   for _, row in ipairs(rows) do
-    local what, spoil, message, hooks = unpack(row)
+    local what, spoil, message, hooks, told, status = unpack(row)
     it("(" .. what .. ") does not keep the server from starting", function()
       local ini = spoil(scripts.application(HOOK))
       local result = once(ini)
       assert.truthy(result.stderr:find(message) or result.stderr:find(message, 1, true), result.stderr)
       assert.equal(hooks, lines_with(result, "hook ran"), result.stderr)
       assert.equal(0, result.code, result.stderr)
+      if what ~= "an ini that is missing" then
+        local state = debug_of(ini)
+        local log = table.concat(state["autoconfigure.log"], "\n")
+        assert.truthy(log:find(told, 1, true), log)
+        assert.equal("forksafe prefork " .. status, state.status)
+      end
     end)
     if what ~= "an ini that is missing" then
       it("(" .. what .. ") does with required = true, before the first fork", function()

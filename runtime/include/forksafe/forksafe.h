@@ -125,7 +125,7 @@ FORKSAFE_API int forksafe_open(const struct forksafe_host *host);
 FORKSAFE_API int forksafe_emit(enum forksafe_event event, const struct forksafe_occasion *occasion);
 
 /*  Sets what the debug object says of the set-up. Each may be NULL: left as it is; `line` is appended to
- *  autoconfigure.log unless it stands there. Master only, or before the first fork. Does not block.
+ *  autoconfigure.log unless it stands there. Any process; meant for the master.
  *  Returns 0, or FORKSAFE_EUSAGE where the library is not open. */
 FORKSAFE_API int forksafe_status(const char *status, const char *environment, const char *line);
 
