@@ -1,0 +1,265 @@
+# SPDX-License-Identifier: MIT
+"""gunicorn: import its hooks by name into gunicorn's config.py.
+
+    from forksafe.containers.gunicorn import pre_fork, post_fork, post_worker_init
+
+is all; when_ready, worker_exit, child_exit, on_reload and on_exit are there for more events. gunicorn looks at how many
+arguments a hook takes, so each is a plain function. The application is never loaded from here: whether it is loaded
+is only looked at.
+
+The master opens forksafe at the first hook it runs. At HUP gunicorn makes a new Config object, and only then: the first
+hook that sees another one than forksafe was opened with opens again. So a reload counts once, on_reload imported
+or not. A USR2 upgrade is a new master with a journal of its own, beside the old one; pre_exec is not needed.
+"""
+import mmap
+import os
+import signal
+import sys
+import time
+
+from forksafe._debug import DebugView
+from forksafe._host import Host
+from forksafe._library import ERRORS, OK, RETIRE, STOP
+
+POINTS = {  # the event, and gunicorn's name of the hook
+    "MASTER_READY": "when_ready",
+    "PRE_FORK": "pre_fork",
+    "POST_FORK": "post_fork",
+    "POST_WORKER_INIT": "post_worker_init",
+    "WORKER_EXIT": "worker_exit",
+    "CHILD_EXIT": "child_exit",
+    "RELOAD": "on_reload",
+    "SHUTDOWN": "on_exit",
+}
+
+LONGEST_PAUSE = 5.0  # seconds a worker waits at most before it retires
+
+_host = Host("gunicorn", "gunicorn")
+_opened_for = None  # gunicorn's Config at the last opening; its identity tells a reload
+_forks = {}  # slot: when a worker was last forked for it, and its pause
+_stopping = mmap.mmap(-1, 1)  # shared with the workers: one of them has told the master to stop
+
+
+# The hooks, in the order of a server's life.
+
+
+def when_ready(server):
+    """ApplicationMasterReady, in the master, before the first fork."""
+    if not _open_once(server):
+        server.halt(reason=_REQUIRED, exit_status=1)  # nothing would catch HaltServer here
+    if _emit("MASTER_READY", server) == STOP:
+        server.halt(reason="forksafe: " + _STOPPED, exit_status=1)
+
+
+def pre_fork(server, worker):
+    """ApplicationPreFork, in the master. Gives the worker its slot, the smallest that is free."""
+    if not _open_once(server):
+        _halt(_REQUIRED)
+    worker.forksafe_slot = _free_slot(server)
+    worker.forksafe_pause = _pause(worker.forksafe_slot)
+    worker.forksafe_verdict = _emit("PRE_FORK", server, worker)
+    if worker.forksafe_verdict == STOP:
+        _halt("forksafe: " + _STOPPED)
+
+
+def post_fork(server, worker):
+    """ApplicationPostFork, in the worker, before it drops privileges and loads the application."""
+    _open_in_worker(worker)
+    _obey(worker, _emit("POST_FORK", worker, worker))
+
+
+def post_worker_init(worker):
+    """ApplicationPostWorkerInit, in the worker, which has loaded the application and is about to serve."""
+    _open_in_worker(worker)
+    _obey(worker, _emit("POST_WORKER_INIT", worker, worker))
+
+
+def worker_exit(server, worker):
+    """ApplicationWorkerExit, in the worker. gunicorn also calls it in the master, for one that failed at boot."""
+    if worker.pid == os.getpid():
+        _emit("WORKER_EXIT", worker, worker)
+    elif _is_hooked(server.cfg, "child_exit"):
+        child_exit(server, worker)
+
+
+def child_exit(server, worker):
+    """ApplicationChildExit, in the master; before gunicorn 24 inside its SIGCHLD handler."""
+    child = (worker.pid, *_how_it_ended())
+    if _emit("CHILD_EXIT", server, worker, child) == STOP:
+        os.kill(os.getpid(), signal.SIGTERM)  # raising would break into a halt that is under way
+
+
+def on_reload(server):
+    """ApplicationReload, in the master, after gunicorn has read its config again."""
+    _reopen(server)
+
+
+def on_exit(server):
+    """ApplicationShutdown, in the master, when all workers are gone."""
+    _emit("SHUTDOWN", server)
+
+
+# For the application.
+
+
+def mark_configured(registry):
+    """Says in the debug object that the application has configured forksafe, and gives its registry the live view.
+
+    In the master (preload) or in a worker; `registry` is anything that takes attributes. What it has already stays.
+    """
+    _host.status("gunicorn mark_configured", "gunicorn", "gunicorn mark_configured")
+    view = DebugView()
+    for name in ("forksafe", "pyramid_forksafe"):
+        if not hasattr(registry, name):
+            setattr(registry, name, view)
+
+
+# Opening.
+
+_REQUIRED = "forksafe cannot work, and the ini says forksafe.required = true"
+_RETIRED = "a subscriber with on_error = retire_worker failed"
+_STOPPED = "a subscriber with on_error = stop_server failed"
+
+
+def _open_once(server):
+    """Opens for a Config not seen before. False: the server must not start."""
+    if _opened_for is None:
+        return _open(server) != ERRORS["EREQUIRED"]
+    if _opened_for is not server.cfg:
+        _reopen(server)
+    return True
+
+
+def _reopen(server):
+    """A reload: whatever comes of it, the server runs, with the old scripts if the new ones cannot be had."""
+    _forks.clear()
+    _open(server)
+    if _emit("RELOAD", server) == STOP:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _open_in_worker(worker):
+    """Where pre_fork was not imported the worker is the first to come here: it opens for itself."""
+    if _opened_for is None and _open(worker, os.getppid()) == ERRORS["EREQUIRED"]:
+        _obey(worker, STOP)
+
+
+def _open(process, master=0):
+    """forksafe_open for an Arbiter or a Worker: both have app, cfg and log."""
+    global _opened_for
+    from gunicorn import __version__
+
+    cfg = _opened_for = process.cfg
+    _host.logger = process.log
+    points = {event: hook for event, hook in POINTS.items() if event == "RELOAD" or _is_hooked(cfg, hook)}
+    return _host.open(_ini(process.app), __version__, points, master, cfg.uid, cfg.gid)
+
+
+def _is_hooked(cfg, hook):
+    """Whether config.py sets the hook: to ours, or to a function that calls ours."""
+    return getattr(getattr(cfg, hook), "__module__", None) != "gunicorn.config"
+
+
+def _ini(app):
+    """INI[#APP] that gunicorn serves: of --paste, or of pserve with `use = egg:gunicorn#main`. None: it has none."""
+    if app.cfg.paste is not None:
+        uri = getattr(app, "app_uri", None) or app.cfg.paste
+        return uri[len("config:") :] if uri.startswith("config:") else uri
+    if _is_pserve(app):
+        return app.cfg.default_proc_name
+    return None
+
+
+def _is_pserve(app):
+    return type(app).__module__ == "gunicorn.app.pasterapp"
+
+
+def _is_loaded(app):
+    """Whether the application is loaded in this process. app.wsgi() would tell too, by loading it."""
+    return app.callable is not None or _is_pserve(app)
+
+
+# Events and verdicts.
+
+
+def _emit(event, process, worker=None, child=(0, 0, 0)):
+    """Fires an event for `process`, the Arbiter or the Worker that this process is."""
+    in_worker = process is worker
+    return _host.emit(
+        event,
+        "worker" if in_worker else "master",
+        worker=getattr(worker, "forksafe_slot", 0),
+        forked=in_worker,
+        app_loaded=_is_loaded(process.app),
+        child=child,
+    )
+
+
+def _halt(reason):
+    """Stops the server from its main loop, in order."""
+    from gunicorn.errors import HaltServer
+
+    raise HaltServer(reason, 1)
+
+
+def _obey(worker, verdict):
+    """Ends this worker where the verdict asks for it, or PreFork's did: to be replaced, or to stop the server, by the
+    status that gunicorn takes for a failed boot. One worker gives that: a second one would break into the halt."""
+    verdict = max(verdict, getattr(worker, "forksafe_verdict", OK))
+    if verdict == OK:
+        return
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
+        signal.signal(number, _leave)  # not to be deaf while it waits
+    if verdict == RETIRE:
+        pause = getattr(worker, "forksafe_pause", LONGEST_PAUSE)
+        pause = min(pause, worker.timeout or pause)
+        _host.log("warning", "forksafe: worker %d retires in %.1f s: %s" % (worker.pid, pause, _RETIRED))
+        time.sleep(pause)
+    elif not _stopping[0]:
+        from gunicorn.arbiter import Arbiter
+
+        _stopping[0] = 1
+        _host.log("error", "forksafe: worker %d stops the server: %s" % (worker.pid, _STOPPED))
+        sys.exit(Arbiter.WORKER_BOOT_ERROR)
+    else:
+        time.sleep(0.5)  # the master is about to end this one
+    sys.exit(1)
+
+
+def _leave(_number, _frame):
+    sys.exit(1)
+
+
+# Workers.
+
+
+def _free_slot(server):
+    """The smallest number that no worker of this generation has. At HUP the new workers get 1..N while the old
+    ones, which have the same numbers, finish their requests."""
+    taken = {getattr(other, "forksafe_slot", 0) for other in list(server.WORKERS.values()) if other.cfg is server.cfg}
+    return next(slot for slot in range(1, len(taken) + 2) if slot not in taken)
+
+
+def _pause(slot):
+    """Seconds that a worker of this slot waits if it has to retire: none at first, more each time the slot was
+    forked again within a short while. The worker waits, not the master, which has to hear signals."""
+    now = time.monotonic()
+    forked, pause = _forks.get(slot, (float("-inf"), 0.0))
+    is_quick = now - forked < pause + LONGEST_PAUSE
+    pause = min(max(2 * pause, 0.1), LONGEST_PAUSE) if is_quick else 0.0
+    _forks[slot] = (now, pause)
+    return pause
+
+
+def _how_it_ended():
+    """(exit, signal) of the worker that gunicorn has just reaped, (-1, 0) if unknown. The hook is not told, but its
+    callers know: reap_workers has the wait status, and halt the status of the boot that failed."""
+    frame = sys._getframe(2)
+    while frame is not None:
+        if frame.f_code.co_name == "reap_workers" and "status" in frame.f_locals:
+            status = frame.f_locals["status"]
+            return (-1, os.WTERMSIG(status)) if os.WIFSIGNALED(status) else (os.WEXITSTATUS(status), 0)
+        if frame.f_code.co_name == "halt" and frame.f_locals.get("exit_status"):
+            return (frame.f_locals["exit_status"], 0)
+        frame = frame.f_back
+    return (-1, 0)
