@@ -1,0 +1,12 @@
+std = "luajit"
+max_line_length = 150
+exclude_files = { "build*" }
+
+-- Specs hold long scripts and long sentences.
+files["tests"] = { max_line_length = false }
+files["tests/**/*_spec.lua"] = { std = "+busted" }
+
+-- What the library gives to a script.
+files["examples/**/*.lua"] = { read_globals = { "forksafe" } }
+files["lua/**/*.lua"] = { read_globals = { "forksafe" } }
+files["lua/library"] = { globals = { "forksafe" }, ignore = { "212" } } -- types for editors: bodies are empty
