@@ -307,7 +307,10 @@ end
 
 local debug_object, debug_firing
 
-local registry = setmetatable({ settings = read_only(native.settings, "registry.settings") }, {
+local registry = setmetatable({
+  settings = read_only(native.settings, "registry.settings"),
+  global_conf = read_only(native.global_conf, "registry.global_conf"),
+}, {
   -- The debug object, built when first looked at, anew for each firing.
   __index = function(_, key)
     if key ~= "forksafe" then

@@ -36,6 +36,7 @@
 ---What every event carries.
 ---@class forksafe.Registry
 ---@field settings table<string, string> the application's ini section as PasteDeploy gives it; read-only
+---@field global_conf table<string, string> the rest that PasteDeploy gives: [DEFAULT], `set`, here, __file__; read-only
 ---@field forksafe? forksafe.Debug the debug object, built when first looked at
 
 ---One firing of an event. The same table serves the next firing: keep its values, not the table.

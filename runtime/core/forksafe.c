@@ -190,7 +190,7 @@ static int load_and_swap(struct fks_setup *setup, const struct forksafe_host *ho
         return fks_fail(error, FORKSAFE_ENOMEM, "out of memory for the journal");
     int result = fks_setup_load(setup, host, complain, forksafe_debug_json, error);
     if (!result && setup->failed && (reload || setup->config.required))
-        result = fks_fail(error, FORKSAFE_ESCRIPT, "%zu of the scripts could not be loaded", setup->failed);
+        result = fks_fail(error, FORKSAFE_ESCRIPT, "%zu wrong keys or scripts", setup->failed);
     if (!result)
         result = put_in_use(setup, host);
     if (!result && !reload)
@@ -234,12 +234,8 @@ int forksafe_open(const struct forksafe_host *given)
         fks_log(FORKSAFE_LOG_INFO, "no ini: name one in the %s configuration or in FORKSAFE_INI; no subscriber runs", host.environment);
         return FORKSAFE_EINI;
     }
-    if (fks_setup_create(&setup, host.ini, &error)) {
-        bool required = setup && setup->config.required;
-        if (setup)
-            open_journal(setup, &host);
-        return give_up(setup, &host, &error, required);
-    }
+    if (fks_setup_create(&setup, host.ini, &error))
+        return give_up(NULL, &host, &error, false);
     fks_log_level(setup->config.log_level, setup->config.instance);
     if (switched_off(&setup->config, &host, &why))
         return stay_inert(setup, &host, why, NULL, why, FORKSAFE_LOG_INFO);
@@ -264,7 +260,7 @@ int forksafe_prepare(const struct forksafe_host *given)
     if (getauxval(AT_SECURE) || copy_host(&host, given) || !host.ini)
         return FORKSAFE_EUSAGE;
     int result = fks_setup_create(&setup, host.ini, NULL);
-    if (!setup)
+    if (result)
         return result; /* forksafe_open will say why */
     result = setup->config.journal && *setup->config.journal
                  ? 0

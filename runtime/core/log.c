@@ -55,7 +55,8 @@ static void write_line(enum forksafe_log_level level, const char *text, int leng
 {
     char line[LINE + 2];
     int errno_before = errno;
-    snprintf(line, LINE, "forksafe[%s]: %.*s", sink.instance, length, text);
+    if (snprintf(line, LINE, "forksafe[%s]: %.*s", sink.instance, length, text) >= LINE)
+        memcpy(line + LINE - 4, "...", 4);
     fks_one_line(line);
     if (sink.log)
         sink.log(sink.data, level, line);

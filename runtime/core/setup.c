@@ -9,12 +9,15 @@
 #include <string.h>
 #include <sys/stat.h>
 
-/* Keeps the first of the complaints. */
-static void keep_first(const struct fks_error *complaint, void *data)
+static void keep_complaint(const struct fks_error *complaint, void *data)
 {
-    struct fks_error *first = data;
-    if (!first->code)
-        *first = *complaint;
+    struct fks_setup *setup = data;
+    setup->failed++;
+    if (setup->complaint_count == sizeof setup->complaints / sizeof *setup->complaints)
+        return;
+    setup->complaints[setup->complaint_count] = strdup(complaint->text);
+    if (setup->complaints[setup->complaint_count])
+        setup->complaint_count++;
 }
 
 int fks_setup_create(struct fks_setup **out, const char *ini, struct fks_error *error)
@@ -24,18 +27,14 @@ int fks_setup_create(struct fks_setup **out, const char *ini, struct fks_error *
     if (!setup)
         return fks_fail(error, FORKSAFE_ENOMEM, "out of memory");
     int result = fks_settings_load(&setup->settings, ini, NULL, NULL, 0, error);
-    if (result) {
-        fks_setup_destroy(setup);
-        return result;
-    }
-    struct fks_error wrong = {0};
-    result = fks_config_init_lenient(&setup->config, setup->settings, keep_first, &wrong, error);
+    if (!result)
+        result = fks_config_init_lenient(&setup->config, setup->settings, keep_complaint, setup, error);
     if (result) {
         fks_setup_destroy(setup);
         return result;
     }
     *out = setup;
-    return wrong.code ? fks_fail(error, wrong.code, "%s", wrong.text) : 0;
+    return 0;
 }
 
 static int name_hooks(struct fks_setup *setup, const struct forksafe_host *host)
@@ -89,6 +88,8 @@ int fks_setup_load(struct fks_setup *setup, const struct forksafe_host *host,
     result = name_hooks(setup, host);
     if (result)
         return fks_fail(error, result, "the adapter's list of fork points is wrong: %s", fks_error_text(result));
+    for (size_t i = 0; i < setup->complaint_count; i++)
+        complain(setup->complaints[i], NULL);
     load_scripts(setup);
     size_t failed;
     result = fks_vm_create(&setup->vm, &setup->spec, &failed, error);
@@ -106,5 +107,7 @@ void fks_setup_destroy(struct fks_setup *setup)
     fks_settings_destroy(setup->settings);
     for (int event = 0; event < FORKSAFE_EVENT_COUNT; event++)
         free(setup->hooks[event]);
+    for (size_t i = 0; i < setup->complaint_count; i++)
+        free(setup->complaints[i]);
     free(setup);
 }

@@ -17,11 +17,13 @@ struct fks_setup {
     struct fks_vm_spec spec;
     struct fks_vm *vm;
     char *hooks[FORKSAFE_EVENT_COUNT]; /* "containers.uwsgi.post_fork_hook"; NULL: never fired here */
-    size_t failed;                     /* scripts that could not be used */
+    char *complaints[16];              /* wrong keys of the ini, a line each; the first ones */
+    size_t complaint_count;
+    size_t failed;                     /* wrong keys, and scripts that could not be used */
 };
 
-/* Reads settings and config of `ini` (INI[#APP]). Returns 0, or negative: then *out is NULL where the ini cannot be read at all, else it has
- * the keys that are right and the defaults of the others, enough to find the journal that has to say what is wrong. */
+/* Reads settings and config of `ini` (INI[#APP]). A wrong key has its default, and a line among the complaints. Returns 0; negative with *out
+ * NULL where the ini cannot be read. */
 int fks_setup_create(struct fks_setup **out, const char *ini, struct fks_error *error);
 
 /* Loads the scripts and makes the VM for `host`. Scripts that fail are complained of and counted; a script directory that cannot be used is, too.

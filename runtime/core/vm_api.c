@@ -299,6 +299,15 @@ static void push_events(lua_State *L, const struct fks_vm_spec *spec)
     }
 }
 
+static void push_pairs(lua_State *L, const struct fks_pairs *pairs)
+{
+    lua_createtable(L, 0, (int)pairs->count);
+    for (size_t i = 0; i < pairs->count; i++) {
+        lua_pushstring(L, pairs->items[i].value);
+        lua_setfield(L, -2, pairs->items[i].name);
+    }
+}
+
 static void push_native(lua_State *L, struct fks_vm *vm)
 {
     const struct fks_vm_spec *spec = vm->spec;
@@ -318,12 +327,10 @@ static void push_native(lua_State *L, struct fks_vm *vm)
     lua_setfield(L, -2, "on_error");
     push_events(L, spec);
     lua_setfield(L, -2, "events");
-    lua_createtable(L, 0, (int)spec->settings->settings.count); // native settings
-    for (size_t i = 0; i < spec->settings->settings.count; i++) {
-        lua_pushstring(L, spec->settings->settings.items[i].value);
-        lua_setfield(L, -2, spec->settings->settings.items[i].name);
-    }
+    push_pairs(L, &spec->settings->settings);
     lua_setfield(L, -2, "settings");
+    push_pairs(L, &spec->settings->global_conf);
+    lua_setfield(L, -2, "global_conf");
 }
 
 static void replace_globals(lua_State *L)
