@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * `forksafe test [--event NAME] INI`: loads the scripts and fires the events with no server at all, in this process and on a journal of
- * its own, so that a script can be tried where it is written. Exit 1 where a script cannot be loaded or a subscriber fails.
+ * `forksafe test [--event NAME] INI`: loads the scripts and fires the events with no server at all,
+ * in this process and on a journal of its own, so that a script can be tried where it is written.
+ * Exit 1 where a script cannot be loaded or a subscriber fails.
  */
 #include "command.h"
 
@@ -20,17 +21,25 @@ static const struct {
     enum forksafe_event event;
     enum forksafe_role role;
 } life[] = {
-    {FORKSAFE_MASTER_READY, FORKSAFE_ROLE_MASTER}, {FORKSAFE_PRE_FORK, FORKSAFE_ROLE_MASTER},
-    {FORKSAFE_POST_FORK, FORKSAFE_ROLE_WORKER},    {FORKSAFE_POST_WORKER_INIT, FORKSAFE_ROLE_WORKER},
-    {FORKSAFE_WORKER_EXIT, FORKSAFE_ROLE_WORKER},  {FORKSAFE_CHILD_EXIT, FORKSAFE_ROLE_MASTER},
-    {FORKSAFE_RELOAD, FORKSAFE_ROLE_MASTER},       {FORKSAFE_SHUTDOWN, FORKSAFE_ROLE_MASTER},
+    {FORKSAFE_MASTER_READY, FORKSAFE_ROLE_MASTER},
+    {FORKSAFE_PRE_FORK, FORKSAFE_ROLE_MASTER},
+    {FORKSAFE_POST_FORK, FORKSAFE_ROLE_WORKER},
+    {FORKSAFE_POST_WORKER_INIT, FORKSAFE_ROLE_WORKER},
+    {FORKSAFE_WORKER_EXIT, FORKSAFE_ROLE_WORKER},
+    {FORKSAFE_CHILD_EXIT, FORKSAFE_ROLE_MASTER},
+    {FORKSAFE_RELOAD, FORKSAFE_ROLE_MASTER},
+    {FORKSAFE_SHUTDOWN, FORKSAFE_ROLE_MASTER},
 };
 
 static const struct forksafe_fork_point points[] = {
-    {FORKSAFE_MASTER_READY, 0, "master_ready"}, {FORKSAFE_PRE_FORK, 0, "pre_fork"},
-    {FORKSAFE_POST_FORK, 0, "post_fork"},       {FORKSAFE_POST_WORKER_INIT, 0, "post_worker_init"},
-    {FORKSAFE_WORKER_EXIT, 0, "worker_exit"},   {FORKSAFE_CHILD_EXIT, 0, "child_exit"},
-    {FORKSAFE_RELOAD, 0, "reload"},             {FORKSAFE_SHUTDOWN, 0, "shutdown"},
+    {FORKSAFE_MASTER_READY, 0, "master_ready"},
+    {FORKSAFE_PRE_FORK, 0, "pre_fork"},
+    {FORKSAFE_POST_FORK, 0, "post_fork"},
+    {FORKSAFE_POST_WORKER_INIT, 0, "post_worker_init"},
+    {FORKSAFE_WORKER_EXIT, 0, "worker_exit"},
+    {FORKSAFE_CHILD_EXIT, 0, "child_exit"},
+    {FORKSAFE_RELOAD, 0, "reload"},
+    {FORKSAFE_SHUTDOWN, 0, "shutdown"},
 };
 
 static struct {
@@ -60,9 +69,12 @@ static error_t parse(int key, char *argument, struct argp_state *state)
     case 'e':
         options.event = find_event(argument);
         if (options.event < 0)
-            argp_error(state, "unknown event '%s'; the events are ApplicationMasterReady, ApplicationPreFork, "
-                       "ApplicationPostFork, ApplicationPostWorkerInit, ApplicationWorkerExit, "
-                       "ApplicationChildExit, ApplicationReload, ApplicationShutdown", argument);
+            argp_error(
+                state,
+                "unknown event '%s'; the events are ApplicationMasterReady, ApplicationPreFork, "
+                "ApplicationPostFork, ApplicationPostWorkerInit, ApplicationWorkerExit, "
+                "ApplicationChildExit, ApplicationReload, ApplicationShutdown",
+                argument);
         return 0;
     case 'd':
         options.debug = true;
@@ -113,8 +125,8 @@ static int print_records(const json_t *records)
         if (!subscriber || !outcome)
             continue;
         failed += strcmp(outcome, "ok") != 0;
-        printf("%-26s %-24s %-9s %8.3f ms\n", json_string_value(json_object_get(record, "event")), subscriber,
-               outcome, json_number_value(json_object_get(record, "duration")) * 1e3);
+        printf("%-26s %-24s %-9s %8.3f ms\n", json_string_value(json_object_get(record, "event")),
+               subscriber, outcome, json_number_value(json_object_get(record, "duration")) * 1e3);
     }
     return failed;
 }
@@ -164,11 +176,16 @@ static int test_scripts(void)
 static int run(int argc, char **argv)
 {
     static const struct argp argp = {
-        arguments, parse, "INI[#APP]",
+        arguments,
+        parse,
+        "INI[#APP]",
         "Load the scripts that the ini names and fire events with no server at all.\v"
-        "Exit status: 0 all subscribers ended well, 1 a script cannot be loaded or a subscriber failed, "
+        "Exit status: 0 all subscribers ended well, 1 a script cannot be loaded or a subscriber "
+        "failed, "
         "2 usage.",
-        NULL, NULL, NULL};
+        NULL,
+        NULL,
+        NULL};
     char directory[] = "/tmp/forksafe-test-XXXXXX", journal[sizeof directory + 16];
     if (argp_parse(&argp, argc, argv, 0, NULL, NULL))
         return FKS_EXIT_USAGE;

@@ -10,11 +10,11 @@
 /* Exit codes, of every command. */
 enum fks_exit {
     FKS_EXIT_OK = 0,
-    FKS_EXIT_FAILED = 1,     /* failures found, or the work could not be done */
-    FKS_EXIT_USAGE = 2,      /* wrong arguments */
-    FKS_EXIT_NO_TARGET = 3,  /* no such instance */
-    FKS_EXIT_DENIED = 4,     /* permission */
-    FKS_EXIT_VERSION = 5,    /* a journal of another version */
+    FKS_EXIT_FAILED = 1,    /* failures found, or the work could not be done */
+    FKS_EXIT_USAGE = 2,     /* wrong arguments */
+    FKS_EXIT_NO_TARGET = 3, /* no such instance */
+    FKS_EXIT_DENIED = 4,    /* permission */
+    FKS_EXIT_VERSION = 5,   /* a journal of another version */
 };
 
 struct fks_command {
@@ -27,7 +27,7 @@ struct fks_command {
 };
 
 extern const struct fks_command fks_command_prefork, fks_command_settings, fks_command_debug,
-    fks_command_repl, fks_command_test;
+    fks_command_repl, fks_command_serve, fks_command_test, fks_command_ps, fks_command_log;
 
 /* The exit code for an error of the library. */
 int fks_exit_code(int error);

@@ -10,20 +10,23 @@
 
 static const struct fks_command *const commands[] = {
     &fks_command_prefork, &fks_command_test, &fks_command_settings,
-    &fks_command_debug,   &fks_command_repl,
+    &fks_command_debug,   &fks_command_repl, &fks_command_serve,
 };
 
 static void print_help(FILE *to)
 {
-    fprintf(to, "Usage: forksafe COMMAND [ARGUMENT...]\n"
-                "Fork hooks in Lua for every pre-forking server, and what ran in every worker.\n\n");
+    fprintf(to,
+            "Usage: forksafe COMMAND [ARGUMENT...]\n"
+            "Fork hooks in Lua for every pre-forking server, and what ran in every worker.\n\n");
     for (size_t i = 0; i < sizeof commands / sizeof *commands; i++)
         fprintf(to, "  forksafe %s %s\n        %s\n", commands[i]->name, commands[i]->synopsis,
                 commands[i]->summary);
-    fprintf(to, "\n`forksafe COMMAND --help` tells more. TARGET is an ini, an instance, a journal or the "
-                "pid of any of\nits processes; none means all that can be found.\n"
-                "Exit codes: 0 fine, 1 failures found, 2 usage, 3 no such instance, 4 permission, 5 a "
-                "journal of\nanother version.\n");
+    fprintf(
+        to,
+        "\n`forksafe COMMAND --help` tells more. TARGET is an ini, an instance, a journal or the "
+        "pid of any of\nits processes; none means all that can be found.\n"
+        "Exit codes: 0 fine, 1 failures found, 2 usage, 3 no such instance, 4 permission, 5 a "
+        "journal of\nanother version.\n");
 }
 
 int fks_exit_code(int error)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * Segregated free lists over a bump pointer, the simplest thing that is bounded and keeps objects together. Lua tells
- * us the size of each block it gives back, so blocks carry no header.
+ * Segregated free lists over a bump pointer, the simplest thing that is bounded and keeps objects
+ * together. Lua tells us the size of each block it gives back, so blocks carry no header.
  */
 #include "arena.h"
 
@@ -10,17 +10,19 @@
 #include <sys/mman.h>
 
 #define GRAIN       16u
-#define SMALL_LIMIT 1024u                  /* up to here a class every 16 bytes ... */
+#define SMALL_LIMIT 1024u /* up to here a class every 16 bytes ... */
 #define SMALL_COUNT (SMALL_LIMIT / GRAIN)
-#define STEPS       4u                     /* ... above, four classes for each doubling */
+#define STEPS       4u /* ... above, four classes for each doubling */
 #define LARGE_COUNT (STEPS * 40u)
-#define START_SLACK (4u << 20)             /* room beyond the limit while a state is being made, and for size classes */
+#define START_SLACK \
+    (4u << 20) /* room beyond the limit while a state is being made, and for size classes */
 
 struct free_block {
     struct free_block *next;
 };
 
-/* Stands at the start of its own map: the page that every allocation writes is next to the first objects. */
+/* Stands at the start of its own map: the page that every allocation writes is next to the first
+ * objects. */
 struct fks_arena {
     char *top, *end;
     size_t used, limit;

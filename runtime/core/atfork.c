@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * The prepare handler fires PreFork in the master, the child handler PostFork in the worker, for hosts whose adapters say so.
- * Everything here may run while other threads of the host hold any lock: nothing waits.
+ * The prepare handler fires PreFork in the master, the child handler PostFork in the worker, for
+ * hosts whose adapters say so. Everything here may run while other threads of the host hold any
+ * lock: nothing waits.
  */
 #include "atfork.h"
 
@@ -22,14 +23,16 @@ static bool forks_a_worker(void)
     return getpid() == armed.master && (!armed.is_master || armed.is_master(armed.data));
 }
 
-static bool in_worker_fork; /* set by prepare, read in the child: the child's answer would be another */
+static bool
+    in_worker_fork; /* set by prepare, read in the child: the child's answer would be another */
 
 static void prepare(void)
 {
     in_worker_fork = armed.master && forks_a_worker();
     if (!in_worker_fork || !armed.pre_fork)
         return;
-    const struct forksafe_occasion occasion = {.size = sizeof occasion, .role = FORKSAFE_ROLE_MASTER};
+    const struct forksafe_occasion occasion = {.size = sizeof occasion,
+                                               .role = FORKSAFE_ROLE_MASTER};
     fks_dispatch_emit(FORKSAFE_PRE_FORK, &occasion, false);
 }
 
@@ -37,7 +40,8 @@ static void child(void)
 {
     if (!in_worker_fork || !armed.post_fork)
         return;
-    const struct forksafe_occasion occasion = {.size = sizeof occasion, .role = FORKSAFE_ROLE_WORKER, .forked = 1};
+    const struct forksafe_occasion occasion = {
+        .size = sizeof occasion, .role = FORKSAFE_ROLE_WORKER, .forked = 1};
     fks_dispatch_emit(FORKSAFE_POST_FORK, &occasion, false);
 }
 
@@ -53,7 +57,8 @@ void fks_atfork_arm(const struct forksafe_host *host)
     armed.is_master = host->is_master;
     armed.data = host->data;
     armed.master = getpid();
-    /* Once: a handler cannot be taken back, and libforksafe.so is linked -z nodelete for its sake. */
+    /* Once: a handler cannot be taken back, and libforksafe.so is linked -z nodelete for its sake.
+     */
     if (!registered && (armed.pre_fork || armed.post_fork))
         registered = !pthread_atfork(prepare, NULL, child);
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * The forksafe.* keys of an ini: one list gives the struct, the parser, the defaults and the documentation.
- * Read in the master, before the first fork; plain data afterwards.
+ * The forksafe.* keys of an ini: one list gives the struct, the parser, the defaults and the
+ * documentation. Read in the master, before the first fork; plain data afterwards.
  */
 #ifndef FKS_CONFIG_H
 #define FKS_CONFIG_H
@@ -15,7 +15,9 @@
 enum fks_on_error { FKS_ON_ERROR_LOG, FKS_ON_ERROR_RETIRE_WORKER, FKS_ON_ERROR_STOP_SERVER };
 enum fks_lua_libs { FKS_LUA_LIBS_SAFE, FKS_LUA_LIBS_FULL };
 
-/*  name           type       default      meaning. Types: path, text, list, bool, count, size (bytes), time (ns), and the choices. */
+/*  name           type       default      meaning. Types: path, text, list, bool, count, size
+ * (bytes), time (ns), and the choices. */
+/* clang-format off */
 #define FKS_CONFIG_KEYS(X)                                                                         \
     X(scripts,       path,      "",        "directory of Lua scripts; none: no subscribers of ours")     \
     X(includes,      list,      "auto",    "container adapters: auto, or names such as forksafe.containers.uwsgi") \
@@ -35,6 +37,7 @@ enum fks_lua_libs { FKS_LUA_LIBS_SAFE, FKS_LUA_LIBS_FULL };
     X(audit,         bool,      "on",      "kept for the audit, which is not built yet: no effect")                    \
     X(log_level,     log_level, "info",    "debug, info, warning or error")                         \
     X(worker_script, path,      "",        "forksafe prefork only: Lua script that is the worker's work")
+/* clang-format on */
 
 typedef char *fks_config_path;
 typedef char *fks_config_text;
@@ -54,13 +57,14 @@ struct fks_config {
 };
 
 /* Reads settings->forksafe into *out. Paths that are not absolute start at the directory of the ini
- * that was loaded, whichever file has the key. `instance` is never empty afterwards: as given (at most
- * 64 of A-Z a-z 0-9 . _ - and neither . nor - first), or "<ini name without .ini, other characters as
+ * that was loaded, whichever file has the key. `instance` is never empty afterwards: as given (at
+ * most 64 of A-Z a-z 0-9 . _ - and neither . nor - first), or "<ini name without .ini, other
+ * characters as
  * _>-<6 hex digits of a hash of the real path and, where it is not main, the app>".
  *
- * Wrong are: an unknown key (told with the nearest known one), a value that its key does not take, and
- * a forksafe.* key that PasteDeploy hides in global_conf. Each is one line with file and line that
- * says what would be right, and never has a value in it.
+ * Wrong are: an unknown key (told with the nearest known one), a value that its key does not take,
+ * and a forksafe.* key that PasteDeploy hides in global_conf. Each is one line with file and line
+ * that says what would be right, and never has a value in it.
  *
  * Stops at the first of them: returns 0, FORKSAFE_EINI or FORKSAFE_ENOMEM; on success *out is for
  * fks_config_finish. */

@@ -31,6 +31,8 @@ struct fks_debug_view {
     uint64_t records_from,
         records_to;        /* CLOCK_BOOTTIME: those that ran in between, or are running */
     size_t newest_records; /* of those no more than so many */
+    const int32_t *pids;   /* processes and records of these only; NULL: of all */
+    size_t pid_count;
 };
 extern const struct fks_debug_view fks_debug_whole; /* everything, without keys */
 

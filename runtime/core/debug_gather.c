@@ -24,12 +24,21 @@ static bool grow(void **items, size_t count, size_t *room, size_t size)
 
 /* --- processes and records --- */
 
+static bool is_wanted_pid(const struct fks_debug_view *view, int32_t pid)
+{
+    bool found = !view->pids;
+    for (size_t i = 0; i < view->pid_count && !found; i++)
+        found = view->pids[i] == pid;
+    return found;
+}
+
 /* Whether it ran between the view's bounds; what has not ended runs still, or nobody knows until
  * when it did. */
 static bool is_wanted(const struct fks_debug_view *view, const struct forksafe_record *record)
 {
     return view->records && record->begun <= view->records_to &&
-           (!record->ended || record->begun + (record->ended >> 8) >= view->records_from);
+           (!record->ended || record->begun + (record->ended >> 8) >= view->records_from) &&
+           is_wanted_pid(view, record->pid);
 }
 
 static bool add_slot(struct fks_gathered *out, uint32_t reader, const struct fks_reader_slot *slot)
@@ -37,8 +46,9 @@ static bool add_slot(struct fks_gathered *out, uint32_t reader, const struct fks
     if (!grow((void **)&out->processes, out->process_count, &out->process_room,
               sizeof *out->processes))
         return false;
-    out->processes[out->process_count++] =
-        (struct fks_process_ref){slot->slot.claimed, slot->index, reader};
+    if (is_wanted_pid(out->view, slot->pid))
+        out->processes[out->process_count++] =
+            (struct fks_process_ref){slot->slot.claimed, slot->index, reader};
     out->losses[reader].overwritten += fks_reader_overwritten(out->readers[reader], slot);
     out->losses[reader].torn += slot->torn;
     for (uint32_t i = 0; i < slot->record_count; i++) {

@@ -60,7 +60,9 @@ static void put_safe(struct fks_json_stream *stream, const char *text, size_t le
     while (at < length) {
         unsigned code;
         char escape[8];
-        size_t bytes = fks_utf8_unsafe((const unsigned char *)text + at, length - at, &code);
+        size_t bytes = (unsigned char)text[at] < 0x7f
+                           ? 0
+                           : fks_utf8_unsafe((const unsigned char *)text + at, length - at, &code);
         if (!bytes) {
             at++;
             continue;

@@ -141,13 +141,13 @@ json_t *fks_debug_process(const struct fks_debug_writing *writing, const struct 
 {
     const struct forksafe_slot *slot = &read->slot;
     const char *error = read->error;
-    json_t *object = json_pack("{si, si, so, so, so, sI, ss, sb, sb, sb}", "master",
-                               fks_reader_header(reader)->master_pid, "pid", (int)read->pid, "ppid",
-                               positive_or_null(slot->ppid), "role", NAME(role_names, slot->role),
-                               "worker", positive_or_null(slot->worker), "generation",
-                               (json_int_t)slot->generation, "state", fks_debug_state(read), "alive",
-                               read->alive, "forked", !!(slot->flags & FORKSAFE_FLAG_FORKED),
-                               "app_loaded", !!(slot->flags & FORKSAFE_FLAG_APP_LOADED));
+    json_t *object = json_pack(
+        "{si, si, so, so, so, sI, ss, sb, sb, sb}", "master", fks_reader_header(reader)->master_pid,
+        "pid", (int)read->pid, "ppid", positive_or_null(slot->ppid), "role",
+        NAME(role_names, slot->role), "worker", positive_or_null(slot->worker), "generation",
+        (json_int_t)slot->generation, "state", fks_debug_state(read), "alive", read->alive,
+        "forked", !!(slot->flags & FORKSAFE_FLAG_FORKED), "app_loaded",
+        !!(slot->flags & FORKSAFE_FLAG_APP_LOADED));
     json_t *rest = json_pack(
         "{so, so, so, so, sI, sI, so, sI, so}", "since", moment(writing, slot->state_since),
         "ended", moment(writing, slot->ended), "exit_status",
@@ -293,20 +293,17 @@ json_t *fks_debug_record(const struct fks_debug_writing *writing, const struct f
                          const struct forksafe_record *record, bool live)
 {
     const struct forksafe_subscriber *entry = fks_reader_subscriber(reader, record->subscriber);
-    json_t *object = json_pack(
-        "{so, si, so, so, sI, so, so}", "at", fks_json_time(&writing->stream, record->begun, 6),
-        "pid", record->pid, "worker", positive_or_null(record->worker), "role",
-        NAME(role_names, record->role), "generation", (json_int_t)record->generation, "hook",
-        hook_name(reader, record->hook), "event", NAME(event_names, record->event));
-    json_t *rest = json_pack(
-        "{so, ss, so, sb, sb, so}", "subscriber",
-        entry ? text_of(reader, entry->name) : json_null(), "outcome", fks_debug_outcome(record, live),
-        "duration", record->ended ? fks_json_seconds(record->ended >> 8) : json_null(), "forked",
-        !!(record->flags & FORKSAFE_FLAG_FORKED), "app_loaded",
-        !!(record->flags & FORKSAFE_FLAG_APP_LOADED), "child", child_of(record));
-    json_object_update(object, rest);
-    json_decref(rest);
-    return object;
+    return json_pack("{so, si, so, so, sI, so, so, so, ss, so, sb, sb, so}", "at",
+                     fks_json_time(&writing->stream, record->begun, 6), "pid", record->pid,
+                     "worker", positive_or_null(record->worker), "role",
+                     NAME(role_names, record->role), "generation", (json_int_t)record->generation,
+                     "hook", hook_name(reader, record->hook), "event",
+                     NAME(event_names, record->event), "subscriber",
+                     entry ? text_of(reader, entry->name) : json_null(), "outcome",
+                     fks_debug_outcome(record, live), "duration",
+                     record->ended ? fks_json_seconds(record->ended >> 8) : json_null(), "forked",
+                     !!(record->flags & FORKSAFE_FLAG_FORKED), "app_loaded",
+                     !!(record->flags & FORKSAFE_FLAG_APP_LOADED), "child", child_of(record));
 }
 
 /* Journals of one pid happen: in a container every master has the same. When it was made tells. */

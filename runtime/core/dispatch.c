@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * The path of a fork: an adapter's emit comes in here, the subscribers run one after another, each is recorded before and after,
- * and the verdict goes back. Inside somebody else's server: bounded, and silent unless something failed.
+ * The path of a fork: an adapter's emit comes in here, the subscribers run one after another, each
+ * is recorded before and after, and the verdict goes back. Inside somebody else's server: bounded,
+ * and silent unless something failed.
  */
 #include "dispatch.h"
 
@@ -27,13 +28,13 @@ static struct {
     size_t count[FORKSAFE_EVENT_COUNT];
 } in_use;
 
-/* The one lock. Its owner is known, so that an emit from within an emit (a signal handler of the host, a bridge that forks) and a
- * child whose forking thread was not the owner are told apart. */
+/* The one lock. Its owner is known, so that an emit from within an emit (a signal handler of the
+ * host, a bridge that forks) and a child whose forking thread was not the owner are told apart. */
 static _Atomic(pthread_t) owner;
 static pid_t owner_pid;
 
-/* Events that arrived while one ran. Handlers interrupt the thread that is inside and only add at the tail; only that thread
- * takes from the head. Both only rise. */
+/* Events that arrived while one ran. Handlers interrupt the thread that is inside and only add at
+ * the tail; only that thread takes from the head. Both only rise. */
 static struct queued {
     enum forksafe_event event;
     struct forksafe_occasion occasion;
@@ -54,8 +55,8 @@ static void index_subscribers(void)
     }
 }
 
-/* The thread that was inside did not come along through the fork: its VM is in an unknown state, and a new one is made
- * from the texts in memory. */
+/* The thread that was inside did not come along through the fork: its VM is in an unknown state,
+ * and a new one is made from the texts in memory. */
 static void rebuild_vm(void)
 {
     struct fks_setup *setup = in_use.setup;
@@ -64,7 +65,8 @@ static void rebuild_vm(void)
     size_t failed, old_count, count;
     struct fks_subscriber *old_list = fks_vm_subscribers(old, &old_count);
     if (fks_vm_create(&fresh, &setup->spec, &failed, &error)) {
-        fks_log(FORKSAFE_LOG_ERROR, "no subscriber runs in process %d: %s", (int)getpid(), error.text);
+        fks_log(FORKSAFE_LOG_ERROR, "no subscriber runs in process %d: %s", (int)getpid(),
+                error.text);
         memset(in_use.count, 0, sizeof in_use.count);
         return;
     }
@@ -105,7 +107,8 @@ static void leave(void)
     atomic_store(&owner, 0);
 }
 
-/* Puts an event aside until the outer one ends. Reached from signal handlers: no allocation, no lock. */
+/* Puts an event aside until the outer one ends. Reached from signal handlers: no allocation, no
+ * lock. */
 static bool put_aside(enum forksafe_event event, const struct forksafe_occasion *occasion)
 {
     if (atomic_load(&queue_tail) - atomic_load(&queue_head) >= QUEUE)
@@ -114,7 +117,8 @@ static bool put_aside(enum forksafe_event event, const struct forksafe_occasion 
     return true;
 }
 
-/* One record that no subscriber stands behind: a hook that has none, or an event that did not run. */
+/* One record that no subscriber stands behind: a hook that has none, or an event that did not run.
+ */
 static void record_alone(enum forksafe_event event, const struct forksafe_occasion *occasion,
                          enum forksafe_outcome outcome)
 {
@@ -147,15 +151,18 @@ static uint64_t failures_of(const struct fks_subscriber *subscriber)
     return fks_dispatch_failures(in_use.journal, subscriber->id) - subscriber->failed_before;
 }
 
-/* The whole error the first time in a generation, a count afterwards: a thousand workers must not fill the log. */
+/* The whole error the first time in a generation, a count afterwards: a thousand workers must not
+ * fill the log. */
 static void report(const struct fks_subscriber *subscriber, const char *event, const char *text)
 {
     uint64_t failures = failures_of(subscriber);
     if (failures <= 1)
-        fks_log(FORKSAFE_LOG_ERROR, "%s: subscriber '%s' failed: %s", event, subscriber->name, text);
+        fks_log(FORKSAFE_LOG_ERROR, "%s: subscriber '%s' failed: %s", event, subscriber->name,
+                text);
     else
-        fks_log(FORKSAFE_LOG_ERROR, "%s: subscriber '%s' failed again (%llu times since the scripts were loaded)", event,
-                subscriber->name, (unsigned long long)failures);
+        fks_log(FORKSAFE_LOG_ERROR,
+                "%s: subscriber '%s' failed again (%llu times since the scripts were loaded)",
+                event, subscriber->name, (unsigned long long)failures);
 }
 
 static int verdict_of(const struct fks_subscriber *subscriber)
@@ -173,11 +180,14 @@ static int verdict_of(const struct fks_subscriber *subscriber)
 static int run_subscriber(const struct fks_subscriber *subscriber, enum forksafe_event event,
                           const struct forksafe_occasion *occasion)
 {
-    struct fks_run run = {
-        .hook = in_use.hooks[event], .subscriber = subscriber->id, .event = event, .occasion = occasion};
+    struct fks_run run = {.hook = in_use.hooks[event],
+                          .subscriber = subscriber->id,
+                          .event = event,
+                          .occasion = occasion};
     const char *text;
     fks_journal_begin(in_use.journal, &run);
-    enum forksafe_outcome outcome = fks_vm_call(in_use.setup->vm, subscriber, event, run.begun, &text);
+    enum forksafe_outcome outcome =
+        fks_vm_call(in_use.setup->vm, subscriber, event, run.begun, &text);
     if (outcome == FORKSAFE_OUTCOME_OK) {
         fks_journal_end(in_use.journal, &run, outcome);
         return FORKSAFE_OK;
@@ -207,7 +217,8 @@ static void note_arrival(enum forksafe_event event, const struct forksafe_occasi
         fks_journal_state(journal, FORKSAFE_STATE_EXITING);
         break;
     case FORKSAFE_CHILD_EXIT:
-        fks_journal_child_exit(journal, occasion->child_pid, occasion->child_exit, occasion->child_signal);
+        fks_journal_child_exit(journal, occasion->child_pid, occasion->child_exit,
+                               occasion->child_signal);
         break;
     default:
         break;
@@ -221,12 +232,17 @@ static int fire(enum forksafe_event event, const struct forksafe_occasion *occas
     if (!in_use.count[event]) {
         record_alone(event, occasion, FORKSAFE_OUTCOME_OK);
     } else {
-        struct fks_vm_event firing = {
-            .event = event, .occasion = occasion, .pid = getpid(), .ppid = getppid(), .generation = in_use.generation};
+        struct fks_vm_event firing = {.event = event,
+                                      .occasion = occasion,
+                                      .pid = getpid(),
+                                      .ppid = getppid(),
+                                      .generation = in_use.generation};
         if (fks_vm_prepare(in_use.setup->vm, &firing)) {
             record_alone(event, occasion, FORKSAFE_OUTCOME_REFUSED);
-            fks_log(FORKSAFE_LOG_ERROR, "the subscribers of event %d did not run: no memory in the Lua VM; raise "
-                    "forksafe.memory_limit", (int)event);
+            fks_log(FORKSAFE_LOG_ERROR,
+                    "the subscribers of event %d did not run: no memory in the Lua VM; raise "
+                    "forksafe.memory_limit",
+                    (int)event);
             return FORKSAFE_OK;
         }
         for (size_t i = 0; i < in_use.count[event]; i++) {
@@ -260,7 +276,8 @@ int fks_dispatch_emit(enum forksafe_event event, const struct forksafe_occasion 
     switch (enter(may_wait)) {
     case NESTED:
         record_alone(event, occasion,
-                     put_aside(event, occasion) ? FORKSAFE_OUTCOME_QUEUED : FORKSAFE_OUTCOME_REFUSED);
+                     put_aside(event, occasion) ? FORKSAFE_OUTCOME_QUEUED
+                                                : FORKSAFE_OUTCOME_REFUSED);
         return FORKSAFE_OK;
     case BUSY:
         record_alone(event, occasion, FORKSAFE_OUTCOME_REFUSED);

@@ -35,8 +35,8 @@ int fks_fail(struct fks_error *error, int code, const char *format, ...)
 const char *fks_error_text(int code)
 {
     switch (code) {
-#define X(id, number, text)                                                                        \
-    case FORKSAFE_##id:                                                                            \
+#define X(id, number, text) \
+    case FORKSAFE_##id:     \
         return text;
         FORKSAFE_ERRORS(X)
 #undef X

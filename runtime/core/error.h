@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * One error on its way up: a code of forksafe.h and one line that says what, where (file:line) and what to
- * do. Filled where it happens, printed where somebody can be told. Any process; never allocates.
+ * One error on its way up: a code of forksafe.h and one line that says what, where (file:line) and
+ * what to do. Filled where it happens, printed where somebody can be told. Any process; never
+ * allocates.
  */
 #ifndef FKS_ERROR_H
 #define FKS_ERROR_H
@@ -12,14 +13,17 @@
 
 struct fks_error {
     int code;
-    char text[FKS_ERROR_TEXT]; /* one line, NUL-terminated; control characters replaced; cut texts end in "..." */
+    char text[FKS_ERROR_TEXT]; /* one line, NUL-terminated; control characters replaced; cut texts
+                                  end in "..." */
 };
 
-/* Fills *error (which may be NULL) and returns code, so that a function can `return fks_fail(...)`. */
+/* Fills *error (which may be NULL) and returns code, so that a function can `return fks_fail(...)`.
+ */
 __attribute__((format(printf, 3, 4))) int fks_fail(struct fks_error *error, int code,
                                                    const char *format, ...);
 
-/* The list's text for a code of forksafe.h; "unknown error" for any other number. Static storage. */
+/* The list's text for a code of forksafe.h; "unknown error" for any other number. Static storage.
+ */
 const char *fks_error_text(int code);
 
 /* Replaces control characters, so that text becomes one harmless line; in place. */

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * The public functions: opening (and opening again, a reload), and the way in for events. Whatever goes wrong here, the host
- * runs on: one line says why, and the journal keeps it where there is one.
+ * The public functions: opening (and opening again, a reload), and the way in for events. Whatever
+ * goes wrong here, the host runs on: one line says why, and the journal keeps it where there is
+ * one.
  */
 #include "forksafe/forksafe.h"
 
@@ -50,13 +51,15 @@ static bool switched_off(const struct fks_config *config, const struct forksafe_
                          const char **why)
 {
     const char *variable = getenv("FORKSAFE");
-    *why = variable && !strcasecmp(variable, "off") ? "switched off by FORKSAFE=off in the environment"
-           : !config->enabled                       ? "switched off by forksafe.enabled = false"
-                                                    : NULL;
+    *why = variable && !strcasecmp(variable, "off")
+               ? "switched off by FORKSAFE=off in the environment"
+           : !config->enabled ? "switched off by forksafe.enabled = false"
+                              : NULL;
     char name[128];
     snprintf(name, sizeof name, "forksafe.containers.%s", host->container);
     if (!*why && !fks_config_list_has(config->includes, "auto") &&
-        !fks_config_list_has(config->includes, name) && !fks_config_list_has(config->includes, host->container))
+        !fks_config_list_has(config->includes, name) &&
+        !fks_config_list_has(config->includes, host->container))
         *why = "switched off: forksafe.includes does not name this container";
     return *why != NULL;
 }
@@ -93,7 +96,8 @@ static void open_journal(struct fks_setup *setup, const struct forksafe_host *ho
         .subscribers = 256,
     };
     if (fks_journal_open(&instance.journal, &spec, &error))
-        fks_log(FORKSAFE_LOG_WARNING, "no journal file, `forksafe debug` will not find this server: %s", error.text);
+        fks_log(FORKSAFE_LOG_WARNING,
+                "no journal file, `forksafe debug` will not find this server: %s", error.text);
     instance.journaled = setup;
 }
 
@@ -142,7 +146,9 @@ static void list_subscribers(struct fks_setup *setup, const uint32_t hooks[FORKS
         if (list[i].id != FORKSAFE_NO_SUBSCRIBER)
             list[i].failed_before = fks_dispatch_failures(instance.journal, list[i].id);
         if (hooks[list[i].event] == FORKSAFE_NO_SUBSCRIBER)
-            fks_log(FORKSAFE_LOG_WARNING, "%s: subscriber '%s' never runs here: this container has no such fork point", list[i].path, list[i].name);
+            fks_log(FORKSAFE_LOG_WARNING,
+                    "%s: subscriber '%s' never runs here: this container has no such fork point",
+                    list[i].path, list[i].name);
     }
 }
 
@@ -152,7 +158,8 @@ static int put_in_use(struct fks_setup *setup, const struct forksafe_host *host)
     uint32_t hooks[FORKSAFE_EVENT_COUNT];
     for (int event = 0; event < FORKSAFE_EVENT_COUNT; event++)
         hooks[event] = setup->hooks[event]
-                           ? fks_journal_add_hook(instance.journal, setup->hooks[event], (enum forksafe_event)event)
+                           ? fks_journal_add_hook(instance.journal, setup->hooks[event],
+                                                  (enum forksafe_event)event)
                            : FORKSAFE_NO_SUBSCRIBER;
     uint32_t generation = fks_journal_next_generation(instance.journal);
     list_subscribers(setup, hooks);
@@ -171,7 +178,8 @@ static int put_in_use(struct fks_setup *setup, const struct forksafe_host *host)
 static void say_configured(const struct forksafe_host *host)
 {
     if (!*host->environment) {
-        fks_journal_status(instance.journal, "attempting auto-configure", "", "uWSGI not available");
+        fks_journal_status(instance.journal, "attempting auto-configure", "",
+                           "uWSGI not available");
         return;
     }
     char available[FORKSAFE_STATUS_TEXT], configured[FORKSAFE_STATUS_TEXT];
@@ -182,7 +190,8 @@ static void say_configured(const struct forksafe_host *host)
 }
 
 /* Loads the scripts and swaps them in. At a reload all of them must load, or the old ones stay. */
-static int load_and_swap(struct fks_setup *setup, const struct forksafe_host *host, struct fks_error *error)
+static int load_and_swap(struct fks_setup *setup, const struct forksafe_host *host,
+                         struct fks_error *error)
 {
     bool reload = instance.setup != NULL;
     open_journal(setup, host);
@@ -199,7 +208,8 @@ static int load_and_swap(struct fks_setup *setup, const struct forksafe_host *ho
 }
 
 /* One line for a failure, what it means for the server, and the code for the adapter. */
-static int give_up(struct fks_setup *setup, const struct forksafe_host *host, const struct fks_error *error, bool required)
+static int give_up(struct fks_setup *setup, const struct forksafe_host *host,
+                   const struct fks_error *error, bool required)
 {
     bool reload = instance.setup != NULL;
     fks_log(FORKSAFE_LOG_ERROR, "%s; %s", error->text,
@@ -231,7 +241,9 @@ int forksafe_open(const struct forksafe_host *given)
     if (!instance.setup)
         fks_log_init(&host, "-", FORKSAFE_LOG_INFO);
     if (!host.ini || !*host.ini) {
-        fks_log(FORKSAFE_LOG_INFO, "no ini: name one in the %s configuration or in FORKSAFE_INI; no subscriber runs", host.environment);
+        fks_log(FORKSAFE_LOG_INFO,
+                "no ini: name one in the %s configuration or in FORKSAFE_INI; no subscriber runs",
+                host.environment);
         return FORKSAFE_EINI;
     }
     if (fks_setup_create(&setup, host.ini, &error))
@@ -262,9 +274,10 @@ int forksafe_prepare(const struct forksafe_host *given)
     int result = fks_setup_create(&setup, host.ini, NULL);
     if (result)
         return result; /* forksafe_open will say why */
-    result = setup->config.journal && *setup->config.journal
-                 ? 0
-                 : fks_runtime_dir_make(path, &setup->config, host.worker_uid, host.worker_gid, NULL);
+    result =
+        setup->config.journal && *setup->config.journal
+            ? 0
+            : fks_runtime_dir_make(path, &setup->config, host.worker_uid, host.worker_gid, NULL);
     fks_setup_destroy(setup);
     return result;
 }

@@ -7,11 +7,12 @@
 
 #include "settings.h"
 
-/* The application's settings; NULL where the library is not open. Borrowed until the next reload. */
+/* The application's settings; NULL where the library is not open. Borrowed until the next reload.
+ */
 const struct fks_settings *fks_instance_settings(void);
 
-/* The journal of the next forksafe_open is made at `path`, whatever the ini says: for `forksafe test`, which must not stand among
- * the servers' journals. Copied. */
+/* The journal of the next forksafe_open is made at `path`, whatever the ini says: for `forksafe
+ * test`, which must not stand among the servers' journals. Copied. */
 void fks_instance_journal(const char *path);
 
 #endif

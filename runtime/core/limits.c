@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * The time limit of a run. A short run costs no system call: the clocks are read from the hook only, and the CPU clock starts at
- * the first tick, a few microseconds late and in the script's favour.
+ * The time limit of a run. A short run costs no system call: the clocks are read from the hook
+ * only, and the CPU clock starts at the first tick, a few microseconds late and in the script's
+ * favour.
  */
 #include "limits.h"
 
@@ -41,8 +42,8 @@ static void tick(lua_State *L, lua_Debug *where)
     if (!run.cpu_ns || (!run.expired && !over_limit()))
         return;
     run.expired = true;
-    /* A pcall around the loop would catch one error: from here on every instruction throws. Not every call: our own
-     * message handler is a C function, and must get through. */
+    /* A pcall around the loop would catch one error: from here on every instruction throws. Not
+     * every call: our own message handler is a C function, and must get through. */
     lua_sethook(L, tick, LUA_MASKCOUNT, 1);
     luaL_where(L, 0); /* a hook is no level of its own: 0 is the Lua function that runs */
     lua_pushstring(L, "stopped: it ran longer than forksafe.time_limit allows");

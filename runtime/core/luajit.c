@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * Opens libluajit by itself and keeps its functions in a table. Each name of lua.h is defined here as a hidden jump through
- * that table, so that nothing in this library refers to, or offers, a symbol that a host's Lua also has.
+ * Opens libluajit by itself and keeps its functions in a table. Each name of lua.h is defined here
+ * as a hidden jump through that table, so that nothing in this library refers to, or offers, a
+ * symbol that a host's Lua also has.
  */
 #include "luajit.h"
 
@@ -9,28 +10,31 @@
 #include <stddef.h>
 
 #if defined(__SANITIZE_ADDRESS__)
-#define DEEPBIND 0 /* ASan refuses RTLD_DEEPBIND: such a build is not for hosts with another Lua */
+#define DEEPBIND 0 /* ASan refuses RTLD_DEEPBIND: such a build is not for hosts with another Lua \
+                    */
 #else
 #define DEEPBIND RTLD_DEEPBIND
 #endif
 
 static const char library[] = "libluajit-5.1.so.2";
 
-/* One pointer a function, and one jump to it: the compiler cannot write a function that passes on arguments it does not know. */
+/* One pointer a function, and one jump to it: the compiler cannot write a function that passes on
+ * arguments it does not know. */
 #if defined(__x86_64__)
 #define JUMP(name) "endbr64\n\tjmp *fks_jump_" #name "(%rip)\n"
 #elif defined(__aarch64__)
-#define JUMP(name)                                                                                 \
-    "bti c\n\tadrp x16, fks_jump_" #name "\n\tldr x16, [x16, :lo12:fks_jump_" #name                \
-    "]\n\tbr x16\n"
+#define JUMP(name)                                                                             \
+    "bti c\n\tadrp x16, fks_jump_" #name "\n\tldr x16, [x16, :lo12:fks_jump_" #name "]\n\tbr " \
+                                                                                    "x16\n"
 #else
 #error "luajit.c knows the jump instruction of x86-64 and arm64 only"
 #endif
 
-#define X(name)                                                                                    \
-    __attribute__((visibility("hidden"))) void *fks_jump_##name;                                   \
-    __asm__(".pushsection .text\n\t.globl " #name "\n\t.hidden " #name "\n\t.type " #name                       \
-            ", %function\n" #name ":\n\t" JUMP(name) ".size " #name ", .-" #name "\n\t.popsection\n");
+#define X(name)                                                                           \
+    __attribute__((visibility("hidden"))) void *fks_jump_##name;                          \
+    __asm__(".pushsection .text\n\t.globl " #name "\n\t.hidden " #name "\n\t.type " #name \
+            ", %function\n" #name ":\n\t" JUMP(name) ".size " #name ", .-" #name          \
+                                                     "\n\t.popsection\n");
 FKS_LUAJIT_FUNCTIONS(X)
 #undef X
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * The lists of events.h and journal_layout.h as texts, for everything that shows or reads them. Static storage, any process.
+ * The lists of events.h and journal_layout.h as texts, for everything that shows or reads them.
+ * Static storage, any process.
  */
 #ifndef FKS_NAMES_H
 #define FKS_NAMES_H

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * Reading a script directory: which files count, whose files are trusted, which event a name means. Master only.
+ * Reading a script directory: which files count, whose files are trusted, which event a name means.
+ * Master only.
  */
 #include "script.h"
 
@@ -15,9 +16,9 @@
 
 #include "names.h"
 
-#define MOST_FILES  4096
-#define MOST_BYTES  (4u << 20) /* of one file */
-#define MOST_DEPTH  8
+#define MOST_FILES 4096
+#define MOST_BYTES (4u << 20) /* of one file */
+#define MOST_DEPTH 8
 
 struct walk {
     struct fks_scripts *out;
@@ -89,20 +90,24 @@ static int read_script(struct walk *walk, struct fks_script *script, struct fks_
 {
     int fd = open(script->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
     if (fd < 0)
-        return fks_fail(error, FORKSAFE_ESCRIPT, "%s: cannot read the script: %s; make it readable for "
-                        "the user that starts the server", script->path, strerror(errno));
+        return fks_fail(error, FORKSAFE_ESCRIPT,
+                        "%s: cannot read the script: %s; make it readable for "
+                        "the user that starts the server",
+                        script->path, strerror(errno));
     struct stat info;
     const char *doubt = NULL;
     int result = 0;
     if (fstat(fd, &info) || !S_ISREG(info.st_mode))
-        result = fks_fail(error, FORKSAFE_ESCRIPT, "%s: not a regular file; remove or rename it", script->path);
+        result = fks_fail(error, FORKSAFE_ESCRIPT, "%s: not a regular file; remove or rename it",
+                          script->path);
     else if ((doubt = distrust(&info, walk->ini_owner)))
         result = fks_fail(error, FORKSAFE_ESCRIPT, "%s: not loaded: %s", script->path, doubt);
     else if (info.st_size > MOST_BYTES)
         result = fks_fail(error, FORKSAFE_ESCRIPT, "%s: larger than 4 MiB; split it", script->path);
     else {
         script->length = (size_t)info.st_size;
-        script->mtime_ns = (uint64_t)info.st_mtim.tv_sec * 1000000000u + (uint64_t)info.st_mtim.tv_nsec;
+        script->mtime_ns =
+            (uint64_t)info.st_mtim.tv_sec * 1000000000u + (uint64_t)info.st_mtim.tv_nsec;
         if (read_all(fd, script))
             result = fks_fail(error, FORKSAFE_ENOMEM, "%s: out of memory", script->path);
     }
@@ -124,8 +129,9 @@ static int add_script(struct walk *walk, const char *directory, const char *belo
 {
     struct fks_scripts *out = walk->out;
     if (out->count == MOST_FILES)
-        return fks_fail(error, FORKSAFE_ESCRIPT, "%s: more than %d Lua files; move what is no script elsewhere",
-                        directory, MOST_FILES);
+        return fks_fail(error, FORKSAFE_ESCRIPT,
+                        "%s: more than %d Lua files; move what is no script elsewhere", directory,
+                        MOST_FILES);
     if (out->count == walk->room) {
         size_t room = walk->room ? walk->room * 2 : 16;
         struct fks_script *grown = realloc(out->items, room * sizeof *grown);
@@ -159,8 +165,8 @@ static int add_script(struct walk *walk, const char *directory, const char *belo
 static int read_directory(struct walk *walk, const char *directory, const char *below, int depth,
                           struct fks_error *error);
 
-static int read_folder(struct walk *walk, const char *directory, const char *below, const char *name,
-                       int depth, struct fks_error *error)
+static int read_folder(struct walk *walk, const char *directory, const char *below,
+                       const char *name, int depth, struct fks_error *error)
 {
     char *path = NULL, *further = NULL;
     int result = FORKSAFE_ENOMEM;
@@ -186,8 +192,10 @@ static int read_directory(struct walk *walk, const char *directory, const char *
     struct dirent **entries;
     int count = scandir(directory, &entries, NULL, NULL);
     if (count < 0)
-        return fks_fail(error, FORKSAFE_ESCRIPT, "%s: cannot read the script directory: %s; make it, or correct "
-                        "forksafe.scripts in the ini", directory, strerror(errno));
+        return fks_fail(error, FORKSAFE_ESCRIPT,
+                        "%s: cannot read the script directory: %s; make it, or correct "
+                        "forksafe.scripts in the ini",
+                        directory, strerror(errno));
     int result = 0;
     for (int i = 0; i < count; i++) {
         const char *name = entries[i]->d_name;
@@ -201,7 +209,8 @@ static int read_directory(struct walk *walk, const char *directory, const char *
     return result;
 }
 
-/* Byte order of names, scripts before modules: the order must not depend on the file system or the locale. */
+/* Byte order of names, scripts before modules: the order must not depend on the file system or the
+ * locale. */
 static int compare(const void *left, const void *right)
 {
     const struct fks_script *a = left, *b = right;
@@ -218,7 +227,8 @@ int fks_scripts_init(struct fks_scripts *out, const char *directory, uid_t ini_o
     struct stat info;
     const char *doubt;
     int result = 0;
-    if (!stat(directory, &info) && (doubt = distrust(&info, ini_owner)) && !(info.st_mode & S_ISVTX))
+    if (!stat(directory, &info) && (doubt = distrust(&info, ini_owner)) &&
+        !(info.st_mode & S_ISVTX))
         result = fks_fail(error, FORKSAFE_ESCRIPT, "%s: scripts not loaded: %s", directory, doubt);
     else
         result = read_directory(&walk, directory, "", 0, error);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * The Lua files of a script directory, read once in the master and kept in memory: a child opens nothing, and a VM that had to
- * be abandoned is built again from these texts. Files at the top are scripts; files in folders below are modules for `require`.
+ * The Lua files of a script directory, read once in the master and kept in memory: a child opens
+ * nothing, and a VM that had to be abandoned is built again from these texts. Files at the top are
+ * scripts; files in folders below are modules for `require`.
  */
 #ifndef FKS_SCRIPT_H
 #define FKS_SCRIPT_H
@@ -16,9 +17,9 @@
 #define FKS_NO_EVENT (-1)
 
 struct fks_script {
-    char *path;        /* absolute: what messages and the debug object say */
-    char *name;        /* below the directory: "10-db.postfork.lua", "lib/db.lua" */
-    char *text;        /* not NUL-terminated */
+    char *path; /* absolute: what messages and the debug object say */
+    char *name; /* below the directory: "10-db.postfork.lua", "lib/db.lua" */
+    char *text; /* not NUL-terminated */
     size_t length;
     uint64_t hash;     /* FNV-1a 64 of the text */
     uint64_t mtime_ns; /* CLOCK_REALTIME */
@@ -34,17 +35,19 @@ struct fks_scripts {
 /* Called for each file that cannot be used. */
 typedef void (*fks_script_complaint)(const struct fks_error *error, void *data);
 
-/* Reads every *.lua below `directory`. A file that cannot be read or trusted (promise 12: owned by root, the effective user or the
- * owner of the ini, not writable by others, nor by a group when we are root) is left out after a complaint; checked on the descriptor
- * that is read. Returns 0 and *out for fks_scripts_finish; FORKSAFE_ESCRIPT where the directory itself cannot be used, FORKSAFE_ENOMEM.
- * Master only, blocks on the file system. */
+/* Reads every *.lua below `directory`. A file that cannot be read or trusted (promise 12: owned by
+ * root, the effective user or the owner of the ini, not writable by others, nor by a group when we
+ * are root) is left out after a complaint; checked on the descriptor that is read. Returns 0 and
+ * *out for fks_scripts_finish; FORKSAFE_ESCRIPT where the directory itself cannot be used,
+ * FORKSAFE_ENOMEM. Master only, blocks on the file system. */
 int fks_scripts_init(struct fks_scripts *out, const char *directory, uid_t ini_owner,
                      fks_script_complaint complain, void *data, struct fks_error *error);
 
 /* A zeroed struct is harmless. */
 void fks_scripts_finish(struct fks_scripts *scripts);
 
-/* The script or module that `require "a.b"` means: a/b.lua, a/b/init.lua, or a.b.lua; NULL where there is none. */
+/* The script or module that `require "a.b"` means: a/b.lua, a/b/init.lua, or a.b.lua; NULL where
+ * there is none. */
 const struct fks_script *fks_scripts_find(const struct fks_scripts *scripts, const char *module);
 
 /* FNV-1a 64. */

@@ -47,7 +47,8 @@ static void add_part(struct fks_scrub *scrub, const char *name, const char *text
         scrub->room = room;
     }
     struct secret *secret = &scrub->secrets[scrub->count];
-    *secret = (struct secret){.name = strdup(name), .text = strndup(text, length), .length = length};
+    *secret =
+        (struct secret){.name = strdup(name), .text = strndup(text, length), .length = length};
     if (secret->name && secret->text) {
         scrub->count++;
         return;
@@ -56,7 +57,8 @@ static void add_part(struct fks_scrub *scrub, const char *name, const char *text
     free(secret->text);
 }
 
-/* The whole value, each of its lines, and the password inside a URL: a script may have taken it apart. */
+/* The whole value, each of its lines, and the password inside a URL: a script may have taken it
+ * apart. */
 static void add_value(struct fks_scrub *scrub, const char *name, const char *value)
 {
     add_part(scrub, name, value, strlen(value));

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * Takes the values of settings out of texts that leave us: error texts quote what a script had in its hands.
+ * Takes the values of settings out of texts that leave us: error texts quote what a script had in
+ * its hands.
  */
 #ifndef FKS_SCRUB_H
 #define FKS_SCRUB_H
@@ -11,8 +12,9 @@
 
 struct fks_scrub;
 
-/* Collects what is secret: every value of `settings` (each line of it) of five bytes and more, but those of forksafe.* keys, which are our
- * own paths and names, and the words that asbool knows. Borrows the settings. NULL where memory is short. Master. */
+/* Collects what is secret: every value of `settings` (each line of it) of five bytes and more, but
+ * those of forksafe.* keys, which are our own paths and names, and the words that asbool knows.
+ * Borrows the settings. NULL where memory is short. Master. */
 struct fks_scrub *fks_scrub_create(const struct fks_settings *settings);
 
 /* NULL is harmless. */
@@ -21,8 +23,8 @@ void fks_scrub_destroy(struct fks_scrub *scrub);
 /* One more secret, copied (an environment variable that a script has read). */
 void fks_scrub_add(struct fks_scrub *scrub, const char *name, const char *value);
 
-/* Copies text into out (size bytes, NUL-terminated, cut texts end in "..."), each secret as "<name>", longest first.
- * Does not allocate. Returns the length. `scrub` NULL: copies. */
+/* Copies text into out (size bytes, NUL-terminated, cut texts end in "..."), each secret as
+ * "<name>", longest first. Does not allocate. Returns the length. `scrub` NULL: copies. */
 size_t fks_scrub_text(const struct fks_scrub *scrub, const char *text, size_t length, char *out,
                       size_t size);
 

@@ -28,7 +28,8 @@ int fks_setup_create(struct fks_setup **out, const char *ini, struct fks_error *
         return fks_fail(error, FORKSAFE_ENOMEM, "out of memory");
     int result = fks_settings_load(&setup->settings, ini, NULL, NULL, 0, error);
     if (!result)
-        result = fks_config_init_lenient(&setup->config, setup->settings, keep_complaint, setup, error);
+        result =
+            fks_config_init_lenient(&setup->config, setup->settings, keep_complaint, setup, error);
     if (result) {
         fks_setup_destroy(setup);
         return result;
@@ -43,7 +44,8 @@ static int name_hooks(struct fks_setup *setup, const struct forksafe_host *host)
         const struct forksafe_fork_point *point = &host->points[i];
         if (point->event < 0 || point->event >= FORKSAFE_EVENT_COUNT || setup->hooks[point->event])
             return FORKSAFE_EUSAGE;
-        if (asprintf(&setup->hooks[point->event], "containers.%s.%s", host->container, point->hook) < 0) {
+        if (asprintf(&setup->hooks[point->event], "containers.%s.%s", host->container,
+                     point->hook) < 0) {
             setup->hooks[point->event] = NULL;
             return FORKSAFE_ENOMEM;
         }
@@ -66,7 +68,8 @@ static void load_scripts(struct fks_setup *setup)
     if (!setup->config.scripts || !*setup->config.scripts)
         return;
     uid_t owner = stat(setup->settings->real_path, &ini) ? 0 : ini.st_uid;
-    if (fks_scripts_init(&setup->scripts, setup->config.scripts, owner, complain_of_file, setup, &error))
+    if (fks_scripts_init(&setup->scripts, setup->config.scripts, owner, complain_of_file, setup,
+                         &error))
         complain_of_file(&error, setup);
 }
 
@@ -87,7 +90,8 @@ int fks_setup_load(struct fks_setup *setup, const struct forksafe_host *host,
         return result;
     result = name_hooks(setup, host);
     if (result)
-        return fks_fail(error, result, "the adapter's list of fork points is wrong: %s", fks_error_text(result));
+        return fks_fail(error, result, "the adapter's list of fork points is wrong: %s",
+                        fks_error_text(result));
     for (size_t i = 0; i < setup->complaint_count; i++)
         complain(setup->complaints[i], NULL);
     load_scripts(setup);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * The life of a VM: state in its arena, libraries, our Lua, the user's scripts, then one protected call a subscriber. Every entry
- * into Lua is protected, and what is called again and again stands ready on the state's stack.
+ * The life of a VM: state in its arena, libraries, our Lua, the user's scripts, then one protected
+ * call a subscriber. Every entry into Lua is protected, and what is called again and again stands
+ * ready on the state's stack.
  */
 #include "vm_private.h"
 
@@ -14,9 +15,8 @@
 #include "limits.h"
 #include "names.h"
 
-
-/* There is one VM for each state, and a state's allocator data is its arena: but LuaJIT offers no cheap way back from a coroutine. One
- * VM runs at a time, so a variable serves. */
+/* There is one VM for each state, and a state's allocator data is its arena: but LuaJIT offers no
+ * cheap way back from a coroutine. One VM runs at a time, so a variable serves. */
 static struct fks_vm *current;
 
 struct fks_vm *fks_vm_of(lua_State *L)
@@ -31,7 +31,8 @@ static void set_integer(lua_State *L, const char *name, lua_Integer value)
     lua_setfield(L, -2, name);
 }
 
-/* A number from `least` on, or nil for what there is not: a slot of a server without slots, the signal of a child that exited. */
+/* A number from `least` on, or nil for what there is not: a slot of a server without slots, the
+ * signal of a child that exited. */
 static void set_known(lua_State *L, const char *name, int value, int least)
 {
     if (value >= least)
@@ -47,7 +48,8 @@ static void set_boolean(lua_State *L, const char *name, bool value)
     lua_setfield(L, -2, name);
 }
 
-/* lua_CFunction: puts vm->firing into the event's table. All names are there already, so nothing grows. */
+/* lua_CFunction: puts vm->firing into the event's table. All names are there already, so nothing
+ * grows. */
 static int prepare_event(lua_State *L)
 {
     const struct fks_vm_event *firing = current->firing;
@@ -184,7 +186,8 @@ static int make_state(struct fks_vm *vm, struct fks_error *error)
     vm->arena = fks_arena_create(vm->spec->config->memory_limit);
     vm->L = vm->arena ? lua_newstate(fks_arena_realloc, vm->arena) : NULL;
     if (!vm->L)
-        return fks_fail(error, FORKSAFE_ENOMEM, "no memory for the Lua VM; forksafe.memory_limit asks for %llu bytes",
+        return fks_fail(error, FORKSAFE_ENOMEM,
+                        "no memory for the Lua VM; forksafe.memory_limit asks for %llu bytes",
                         (unsigned long long)vm->spec->config->memory_limit);
     luaJIT_setmode(vm->L, 0, LUAJIT_MODE_ENGINE | LUAJIT_MODE_OFF);
     lua_pushcclosure(vm->L, fks_vm_traceback, 0);
@@ -199,7 +202,8 @@ static int make_state(struct fks_vm *vm, struct fks_error *error)
     return 0;
 }
 
-/* After the scripts: one collection now, so that none is due in a child until it has allocated several times what it inherited. */
+/* After the scripts: one collection now, so that none is due in a child until it has allocated
+ * several times what it inherited. */
 static void settle(struct fks_vm *vm)
 {
     lua_gc(vm->L, LUA_GCSETPAUSE, 400);
@@ -286,7 +290,7 @@ enum forksafe_outcome fks_vm_call(struct fks_vm *vm, const struct fks_subscriber
         if (lua_pcall(L, 0, 0, 0))
             lua_settop(L, -2);
     }
-    return expired ? FORKSAFE_OUTCOME_TIMEOUT
+    return expired                ? FORKSAFE_OUTCOME_TIMEOUT
            : status == LUA_ERRMEM ? FORKSAFE_OUTCOME_MEMORY
                                   : FORKSAFE_OUTCOME_ERROR;
 }

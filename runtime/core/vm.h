@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * The Lua VM that runs the scripts: made in the master, inherited by the children, replaced at a reload, built again from the
- * texts in memory where it had to be abandoned. One thread at a time (dispatch.c has the lock).
+ * The Lua VM that runs the scripts: made in the master, inherited by the children, replaced at a
+ * reload, built again from the texts in memory where it had to be abandoned. One thread at a time
+ * (dispatch.c has the lock).
  */
 #ifndef FKS_VM_H
 #define FKS_VM_H
@@ -25,9 +26,10 @@ struct fks_subscriber {
     const char *path; /* of its script; borrowed from the scripts */
     uint32_t line;    /* where it subscribed; 0: by its file name */
     const struct fks_script *script;
-    int function;     /* reference in the state's registry */
-    uint32_t id;            /* in the journal's table */
-    uint64_t failed_before; /* its failures when the scripts were loaded: counters outlive a reload */
+    int function; /* reference in the state's registry */
+    uint32_t id;  /* in the journal's table */
+    uint64_t
+        failed_before; /* its failures when the scripts were loaded: counters outlive a reload */
 };
 
 /* What a VM is built from. Borrowed: it outlives the VM. */
@@ -35,10 +37,11 @@ struct fks_vm_spec {
     const struct fks_config *config;
     const struct fks_settings *settings;
     const struct fks_scripts *scripts;
-    const char *container;                      /* event.container */
-    const char *hooks[FORKSAFE_EVENT_COUNT];    /* event.hook; NULL: this container never fires it */
+    const char *container;                   /* event.container */
+    const char *hooks[FORKSAFE_EVENT_COUNT]; /* event.hook; NULL: this container never fires it */
 
-    /* Told of each script that failed to load: one line with file, line, and traceback lines after it. */
+    /* Told of each script that failed to load: one line with file, line, and traceback lines after
+     * it. */
     void (*complain)(const char *text, void *data);
     void *data;
 
@@ -48,15 +51,17 @@ struct fks_vm_spec {
 
 struct fks_vm;
 
-/* Builds a VM and runs every script in it. Scripts that fail are complained of and counted in *failed, the rest are loaded.
- * Returns 0; FORKSAFE_ENOMEM or FORKSAFE_ESCRIPT (our own Lua failed) with *out NULL. */
+/* Builds a VM and runs every script in it. Scripts that fail are complained of and counted in
+ * *failed, the rest are loaded. Returns 0; FORKSAFE_ENOMEM or FORKSAFE_ESCRIPT (our own Lua failed)
+ * with *out NULL. */
 int fks_vm_create(struct fks_vm **out, const struct fks_vm_spec *spec, size_t *failed,
                   struct fks_error *error);
 
 /* Gives the arena back in one step; nothing of the state is run. NULL is harmless. */
 void fks_vm_destroy(struct fks_vm *vm);
 
-/* The subscribers, sorted by event, order, and load order; *count of them. Owned by the VM; `id` is the caller's to set. */
+/* The subscribers, sorted by event, order, and load order; *count of them. Owned by the VM; `id` is
+ * the caller's to set. */
 struct fks_subscriber *fks_vm_subscribers(struct fks_vm *vm, size_t *count);
 
 /* What changes from one firing to the next. */
@@ -70,8 +75,9 @@ struct fks_vm_event {
 /* Puts the firing into the event table. Returns 0 or FORKSAFE_ENOMEM. Protected. */
 int fks_vm_prepare(struct fks_vm *vm, const struct fks_vm_event *event);
 
-/* Calls one subscriber with the prepared event, within the limits. Where the outcome is not OK, *text is the error with file, line and traceback,
- * scrubbed of settings' values, borrowed until the next call. */
+/* Calls one subscriber with the prepared event, within the limits. Where the outcome is not OK,
+ * *text is the error with file, line and traceback, scrubbed of settings' values, borrowed until
+ * the next call. */
 enum forksafe_outcome fks_vm_call(struct fks_vm *vm, const struct fks_subscriber *subscriber,
                                   enum forksafe_event event, uint64_t now, const char **text);
 

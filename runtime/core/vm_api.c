@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * What Lua can call: the library set, and the C functions that lua/forksafe/init.lua stands on. Runs in the master while scripts
- * load, and in any process while a subscriber runs. Every function may throw Lua errors: only called from protected Lua.
+ * What Lua can call: the library set, and the C functions that lua/forksafe/init.lua stands on.
+ * Runs in the master while scripts load, and in any process while a subscriber runs. Every function
+ * may throw Lua errors: only called from protected Lua.
  */
 #include "vm_private.h"
 
@@ -17,23 +18,31 @@
 #include "log.h"
 #include "names.h"
 
-/* The library sets: what is opened, in this order. `jit` is in neither: the JIT cannot be reached. */
+/* The library sets: what is opened, in this order. `jit` is in neither: the JIT cannot be reached.
+ */
 static const struct {
     const char *name;
     lua_CFunction open;
     bool safe;
 } libraries[] = {
-    {"", luaopen_base, true},           {LUA_TABLIBNAME, luaopen_table, true},
-    {LUA_STRLIBNAME, luaopen_string, true}, {LUA_MATHLIBNAME, luaopen_math, true},
-    {LUA_BITLIBNAME, luaopen_bit, true},    {LUA_LOADLIBNAME, luaopen_package, false},
-    {LUA_IOLIBNAME, luaopen_io, false},     {LUA_OSLIBNAME, luaopen_os, false},
-    {LUA_FFILIBNAME, luaopen_ffi, false},   {LUA_DBLIBNAME, luaopen_debug, false},
+    {"", luaopen_base, true},
+    {LUA_TABLIBNAME, luaopen_table, true},
+    {LUA_STRLIBNAME, luaopen_string, true},
+    {LUA_MATHLIBNAME, luaopen_math, true},
+    {LUA_BITLIBNAME, luaopen_bit, true},
+    {LUA_LOADLIBNAME, luaopen_package, false},
+    {LUA_IOLIBNAME, luaopen_io, false},
+    {LUA_OSLIBNAME, luaopen_os, false},
+    {LUA_FFILIBNAME, luaopen_ffi, false},
+    {LUA_DBLIBNAME, luaopen_debug, false},
 };
 
-/* What the safe set has not: it opens files, loads bytecode, or makes objects whose finalizers cannot be bounded. */
+/* What the safe set has not: it opens files, loads bytecode, or makes objects whose finalizers
+ * cannot be bounded. */
 static const char *const removed_globals[] = {"dofile", "loadfile", "newproxy", "gcinfo"};
 
-/* load(text [, chunk name [, mode [, env]]]), loadstring: text only, never a function, never bytecode. */
+/* load(text [, chunk name [, mode [, env]]]), loadstring: text only, never a function, never
+ * bytecode. */
 static int api_load(lua_State *L)
 {
     size_t length;
@@ -61,7 +70,8 @@ static int api_collectgarbage(lua_State *L)
     return 1;
 }
 
-/* math.random, seeded anew in each process at its first use. Upvalues: LuaJIT's random and randomseed. */
+/* math.random, seeded anew in each process at its first use. Upvalues: LuaJIT's random and
+ * randomseed. */
 static int api_random(lua_State *L)
 {
     struct fks_vm *vm = fks_vm_of(L);
@@ -160,7 +170,8 @@ static int api_env(lua_State *L)
     return 1;
 }
 
-/* source(module): text, key, chunk name of an embedded module or of one in the script directory; nothing where there is none. */
+/* source(module): text, key, chunk name of an embedded module or of one in the script directory;
+ * nothing where there is none. */
 static int api_source(lua_State *L)
 {
     struct fks_vm *vm = fks_vm_of(L);
@@ -201,9 +212,11 @@ static int api_debug_json(lua_State *L)
     if (!text)
         return 0;
     size_t length = strlen(text);
-    if (fks_arena_used(fks_vm_of(L)->arena) + length + 4096 > fks_vm_of(L)->spec->config->memory_limit) {
+    if (fks_arena_used(fks_vm_of(L)->arena) + length + 4096 >
+        fks_vm_of(L)->spec->config->memory_limit) {
         free(text); /* lua_pushlstring would throw past the free below */
-        return luaL_error(L, "the debug object is larger than forksafe.memory_limit leaves room for");
+        return luaL_error(L,
+                          "the debug object is larger than forksafe.memory_limit leaves room for");
     }
     lua_pushlstring(L, text, length);
     free(text);
@@ -255,7 +268,8 @@ static int push_debug_object(lua_State *L)
     return 1;
 }
 
-/* The debug object as a table. The JSON tree is ours: what throws runs one call deeper, so that it is freed. */
+/* The debug object as a table. The JSON tree is ours: what throws runs one call deeper, so that it
+ * is freed. */
 static int api_debug_object(lua_State *L)
 {
     char *text = fks_vm_of(L)->spec->debug_json();
@@ -276,9 +290,14 @@ static const struct {
     const char *name;
     lua_CFunction function;
 } natives[] = {
-    {"load", api_load},           {"log", api_log},       {"subscribe", api_subscribe},
-    {"line", api_line},           {"env", api_env},       {"source", api_source},
-    {"firing", api_firing},       {"debug_json", api_debug_json},
+    {"load", api_load},
+    {"log", api_log},
+    {"subscribe", api_subscribe},
+    {"line", api_line},
+    {"env", api_env},
+    {"source", api_source},
+    {"firing", api_firing},
+    {"debug_json", api_debug_json},
     {"traceback", fks_vm_traceback},
 };
 

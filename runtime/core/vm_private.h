@@ -33,7 +33,8 @@ enum fks_vm_stack { FKS_VM_TRACEBACK = 1, FKS_VM_PREPARE, FKS_VM_COLLECT };
 /* The VM that a state belongs to. */
 struct fks_vm *fks_vm_of(lua_State *L);
 
-/* lua_CFunctions. open_libraries: opens the library set and leaves the `native` table for init.lua on the stack. */
+/* lua_CFunctions. open_libraries: opens the library set and leaves the `native` table for init.lua
+ * on the stack. */
 int fks_vm_open_libraries(lua_State *L);
 
 /* Message handler: the thrown value, whatever it is, as a string with a traceback. */

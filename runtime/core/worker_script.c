@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * Lua as the worker's own work, in a `forksafe prefork` worker. The full library set, no limits: it is the application, not
- * a guest. The settings of the ini are its second argument.
+ * Lua as the worker's own work, in a `forksafe prefork` worker. The full library set, no limits: it
+ * is the application, not a guest. The settings of the ini are its second argument.
  */
 #include "worker_script.h"
 
@@ -42,11 +42,11 @@ struct work {
 static int run(lua_State *L)
 {
     const struct work *work = lua_touserdata(L, 1);
-    static const lua_CFunction libraries[] = {luaopen_base, luaopen_table, luaopen_string,
-                                              luaopen_math, luaopen_bit,   luaopen_package,
-                                              luaopen_io,   luaopen_os,    luaopen_ffi,
-                                              luaopen_debug};
-    static const char *const names[] = {"", "table", "string", "math", "bit", "package", "io", "os", "ffi", "debug"};
+    static const lua_CFunction libraries[] = {
+        luaopen_base,    luaopen_table, luaopen_string, luaopen_math, luaopen_bit,
+        luaopen_package, luaopen_io,    luaopen_os,     luaopen_ffi,  luaopen_debug};
+    static const char *const names[] = {"",        "table", "string", "math", "bit",
+                                        "package", "io",    "os",     "ffi",  "debug"};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         lua_pushcclosure(L, libraries[i], 0);
         lua_pushstring(L, names[i]);
@@ -66,7 +66,8 @@ static char *read_file(const char *path, size_t *length)
     struct stat info;
     char *text = NULL;
     int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd >= 0 && !fstat(fd, &info) && S_ISREG(info.st_mode) && (text = malloc((size_t)info.st_size + 1))) {
+    if (fd >= 0 && !fstat(fd, &info) && S_ISREG(info.st_mode) &&
+        (text = malloc((size_t)info.st_size + 1))) {
         ssize_t got = read(fd, text, (size_t)info.st_size);
         *length = got > 0 ? (size_t)got : 0;
     }
@@ -81,7 +82,10 @@ int fks_worker_script_run(const char *path, int worker)
     struct work work = {.path = path, .worker = worker};
     char *text = read_file(path, &work.length);
     if (!text) {
-        fprintf(stderr, "forksafe: %s: cannot read the worker script; correct forksafe.worker_script in the ini\n", path);
+        fprintf(stderr,
+                "forksafe: %s: cannot read the worker script; correct forksafe.worker_script in "
+                "the ini\n",
+                path);
         return 1;
     }
     work.text = text;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * What one PostFork hook costs in a fresh child: time and minor faults around the emit, and private dirty memory of the child, each
- * beside a child in which nothing is emitted. Arms are interleaved; medians are printed as JSON. Arguments: INI ROUNDS.
+ * What one PostFork hook costs in a fresh child: time and minor faults around the emit, and private
+ * dirty memory of the child, each beside a child in which nothing is emitted. Arms are interleaved;
+ * medians are printed as JSON. Arguments: INI ROUNDS.
  */
 #include <forksafe/forksafe.h>
 
@@ -56,7 +57,8 @@ static double private_dirty(void)
 
 static void emit(enum forksafe_event event, int role)
 {
-    const struct forksafe_occasion occasion = {.size = sizeof occasion, .role = role, .worker = 1, .forked = event == FORKSAFE_POST_FORK};
+    const struct forksafe_occasion occasion = {
+        .size = sizeof occasion, .role = role, .worker = 1, .forked = event == FORKSAFE_POST_FORK};
     forksafe_emit(event, &occasion);
 }
 
@@ -84,7 +86,7 @@ static double median(const struct sample *samples, size_t count, size_t offset)
 {
     double *values = malloc(count * sizeof *values);
     for (size_t i = 0; i < count; i++)
-        values[i] = *(const double *)((const char *)&samples[i] + offset);
+        memcpy(&values[i], (const char *)&samples[i] + offset, sizeof values[i]);
     qsort(values, count, sizeof *values, compare);
     double middle = values[count / 2];
     free(values);
@@ -93,9 +95,11 @@ static double median(const struct sample *samples, size_t count, size_t offset)
 
 static void print_arm(const char *name, const struct sample *samples, size_t count)
 {
-    printf("  \"%s\": {\"microseconds\": %.2f, \"fork_to_wait_microseconds\": %.1f, \"minor_faults\": %.0f, \"private_dirty_kb\": %.0f}",
+    printf("  \"%s\": {\"microseconds\": %.2f, \"fork_to_wait_microseconds\": %.1f, "
+           "\"minor_faults\": %.0f, \"private_dirty_kb\": %.0f}",
            name, median(samples, count, offsetof(struct sample, microseconds)),
-           median(samples, count, offsetof(struct sample, lifetime)), median(samples, count, offsetof(struct sample, faults)),
+           median(samples, count, offsetof(struct sample, lifetime)),
+           median(samples, count, offsetof(struct sample, faults)),
            median(samples, count, offsetof(struct sample, dirty_kb)));
 }
 
@@ -106,12 +110,19 @@ int main(int argc, char **argv)
         fprintf(stderr, "usage: fork_hook INI ROUNDS\n");
         return 2;
     }
-    const struct forksafe_host host = {.size = sizeof host, .container = "bench", .environment = "bench", .ini = argv[1],
-                                       .points = points, .point_count = 2, .worker_uid = (uid_t)-1, .worker_gid = (gid_t)-1};
+    const struct forksafe_host host = {.size = sizeof host,
+                                       .container = "bench",
+                                       .environment = "bench",
+                                       .ini = argv[1],
+                                       .points = points,
+                                       .point_count = 2,
+                                       .worker_uid = (uid_t)-1,
+                                       .worker_gid = (gid_t)-1};
     if (forksafe_open(&host))
         return 1;
     size_t size = ARMS * rounds * sizeof(struct sample);
-    struct sample *samples = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    struct sample *samples =
+        mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (samples == MAP_FAILED)
         return 1;
     memset(samples, 0, size);
