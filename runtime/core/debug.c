@@ -125,21 +125,41 @@ static void write_subscribers(struct fks_debug_writing *writing)
     fks_json_list_end(&writing->stream);
 }
 
+/* How many records from `refs` on follow each other in one ring: what a process ran without a pause
+ * is read at once. */
+static uint32_t run_length(const struct fks_record_ref *refs, size_t left)
+{
+    uint32_t length = 1;
+    while (length < left && length < FKS_READER_RUN && refs[length].reader == refs->reader &&
+           refs[length].slot == refs->slot && refs[length].number == refs->number + length)
+        length++;
+    return length;
+}
+
+static void write_record(struct fks_debug_writing *writing, const struct fks_record_ref *ref,
+                         const struct forksafe_record *record)
+{
+    struct fks_reader *reader = writing->gathered.readers[ref->reader];
+    json_t *object = fks_debug_record(writing, reader, record, ref->live);
+    if (writing->gathered.view->keys)
+        json_object_set_new(object, "key", fks_debug_record_key(reader, ref->slot, ref->number));
+    fks_json_item(&writing->stream, object);
+}
+
 static void write_records(struct fks_debug_writing *writing)
 {
     const struct fks_gathered *gathered = &writing->gathered;
+    struct forksafe_record records[FKS_READER_RUN];
     fks_json_list(&writing->stream, "records");
-    for (size_t i = 0; i < gathered->record_count && !writing->stream.failed; i++) {
-        const struct fks_record_ref *ref = &gathered->records[i];
-        struct fks_reader *reader = gathered->readers[ref->reader];
-        struct forksafe_record record;
-        if (!fks_reader_record(reader, ref->slot, ref->number, &record))
-            continue;
-        json_t *object = fks_debug_record(writing, reader, &record, ref->live);
-        if (gathered->view->keys)
-            json_object_set_new(object, "key",
-                                fks_debug_record_key(reader, ref->slot, ref->number));
-        fks_json_item(&writing->stream, object);
+    for (size_t at = 0; at < gathered->record_count && !writing->stream.failed;) {
+        const struct fks_record_ref *refs = &gathered->records[at];
+        uint32_t length = run_length(refs, gathered->record_count - at);
+        uint32_t read = fks_reader_records(gathered->readers[refs->reader], refs->slot,
+                                           refs->number, length, records);
+        for (uint32_t i = 0; i < read; i++)
+            if (records[i].sequence)
+                write_record(writing, &refs[i], &records[i]);
+        at += read ? read : length;
     }
     fks_json_list_end(&writing->stream);
 }

@@ -25,8 +25,8 @@ json_t *fks_debug_process(const struct fks_debug_writing *writing, const struct 
 json_t *fks_debug_record(const struct fks_debug_writing *writing, const struct fks_reader *reader,
                          const struct forksafe_record *record, bool live);
 
-/* The words for what a process is doing and how a record ended; static storage. `live`: the record is
- * of a process that lives, so that one that has not ended is running. */
+/* The words for what a process is doing and how a record ended; static storage. `live`: the record
+ * is of a process that lives, so that one that has not ended is running. */
 const char *fks_debug_state(const struct fks_reader_slot *slot);
 const char *fks_debug_outcome(const struct forksafe_record *record, bool live);
 
@@ -34,8 +34,9 @@ const char *fks_debug_outcome(const struct forksafe_record *record, bool live);
 json_t *fks_debug_process_key(const struct fks_reader_slot *read);
 json_t *fks_debug_record_key(const struct fks_reader *reader, uint32_t slot, uint64_t number);
 
-/* Whether the subscriber's script is not what was loaded, as its file is now: 1 or 0; -1 where there is
- * no telling: in a host, which opens no files for this, without a file, and where it may not be read. */
+/* Whether the subscriber's script is not what was loaded, as its file is now: 1 or 0; -1 where
+ * there is no telling: in a host, which opens no files for this, without a file, and where it may
+ * not be read. */
 int fks_debug_stale(const struct fks_reader *reader, const struct forksafe_subscriber *subscriber);
 
 /* Reads the script's file to say whether it is stale: null where there is no telling. */

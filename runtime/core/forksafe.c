@@ -71,9 +71,10 @@ static void complain(const char *text, void *data)
     fks_log_text(FORKSAFE_LOG_ERROR, text);
     if (!instance.journal)
         return;
-    char line[FORKSAFE_STATUS_TEXT];
+    char line[FKS_ERROR_TEXT];
     snprintf(line, sizeof line, "%.*s", (int)strcspn(text, "\n"), text);
-    fks_journal_status(instance.journal, NULL, NULL, line);
+    fks_journal_status(instance.journal, NULL, NULL,
+                       line); /* cuts it visibly where it is too long */
 }
 
 static void open_journal(struct fks_setup *setup, const struct forksafe_host *host)
@@ -96,8 +97,11 @@ static void open_journal(struct fks_setup *setup, const struct forksafe_host *ho
         .subscribers = 256,
     };
     if (fks_journal_open(&instance.journal, &spec, &error))
-        fks_log(FORKSAFE_LOG_WARNING,
-                "no journal file, `forksafe debug` will not find this server: %s", error.text);
+        fks_log(FORKSAFE_LOG_WARNING, "%s%s",
+                instance.journal && fks_journal_path(instance.journal)
+                    ? ""
+                    : "no journal file, `forksafe debug` will not find this server: ",
+                error.text);
     instance.journaled = setup;
 }
 

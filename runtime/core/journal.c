@@ -264,7 +264,7 @@ void fks_journal_end(struct fks_journal *journal, struct fks_run *run,
 }
 
 /* Length of the longest beginning of at most `limit` bytes that cuts no UTF-8 sequence. */
-static size_t whole_characters(const char *text, size_t limit)
+size_t fks_whole_characters(const char *text, size_t limit)
 {
     while (limit && ((unsigned char)text[limit] & 0xc0) == 0x80)
         limit--;
@@ -284,7 +284,7 @@ void fks_journal_error(struct fks_journal *journal, const struct fks_run *run, c
     if (length <= journal->error_size) {
         memcpy(area, text, length);
     } else {
-        length = whole_characters(text, journal->error_size - 3);
+        length = fks_whole_characters(text, journal->error_size - 3);
         memcpy(area, text, length);
         memcpy(area + length, "...", 3);
         length += 3;

@@ -58,4 +58,7 @@ struct forksafe_string fks_journal_intern(struct fks_journal *journal, const cha
 void fks_journal_tables_enter(struct fks_journal *journal);
 void fks_journal_tables_leave(struct fks_journal *journal);
 
+/* Length of the longest beginning of at most `limit` bytes that cuts no UTF-8 sequence. */
+size_t fks_whole_characters(const char *text, size_t limit);
+
 #endif

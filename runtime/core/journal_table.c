@@ -192,16 +192,17 @@ uint32_t fks_journal_add_subscriber(struct fks_journal *journal,
 
 /* --- status --- */
 
+/* One line; what is cut ends in "...". */
 static void set_text(char place[FORKSAFE_STATUS_TEXT], const char *text)
 {
     size_t length = strlen(text);
-    if (length > FORKSAFE_STATUS_TEXT - 1) {
-        length = FORKSAFE_STATUS_TEXT - 1;
-        while (length && ((unsigned char)text[length] & 0xc0) == 0x80)
-            length--;
-    }
+    bool cut = length >= FORKSAFE_STATUS_TEXT;
+    if (cut)
+        length = fks_whole_characters(text, FORKSAFE_STATUS_TEXT - 4);
     memset(place, 0, FORKSAFE_STATUS_TEXT);
     memcpy(place, text, length);
+    if (cut)
+        memcpy(place + length, "...", 3);
     fks_one_line(place);
 }
 

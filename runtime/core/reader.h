@@ -84,6 +84,13 @@ uint64_t fks_reader_overwritten(const struct fks_reader *reader,
 bool fks_reader_record(struct fks_reader *reader, uint32_t index, uint64_t number,
                        struct forksafe_record *out);
 
+/* Several records again, by their slot and consecutive numbers: fewer than `count` where the ring
+ * ends before, or where it is more than FKS_READER_RUN. Returns how many were looked at, 0: the
+ * file went away. One that was overwritten or is being written has `sequence` 0. */
+#define FKS_READER_RUN 32
+uint32_t fks_reader_records(struct fks_reader *reader, uint32_t index, uint64_t first,
+                            uint32_t count, struct forksafe_record *out);
+
 /* For those who look again and again: what shows cheaply whether slots have changed. The claims of
  * the first `count` slots (0: never used); the fixed part of one slot, copied once and not
  * validated. False where the file went away, or never had so many. */

@@ -185,18 +185,41 @@ uint64_t fks_reader_overwritten(const struct fks_reader *reader, const struct fk
     return last > reader->header.records_per_slot ? last - reader->header.records_per_slot : 0;
 }
 
+/* Of a record that is written nothing changes but `ended`, at once: two copies that agree are
+ * whole. */
+static bool is_whole(const struct forksafe_record *before, const struct forksafe_record *now,
+                     uint64_t number)
+{
+    struct forksafe_record expected = *before;
+    expected.ended = now->ended;
+    return now->sequence == 2 * number && !memcmp(&expected, now, sizeof expected) &&
+           is_possible(now);
+}
+
+uint32_t fks_reader_records(struct fks_reader *reader, uint32_t index, uint64_t first,
+                            uint32_t count, struct forksafe_record *out)
+{
+    struct forksafe_record before[FKS_READER_RUN];
+    uint32_t places = reader->header.records_per_slot;
+    if (index >= reader->header.slot_count || !first)
+        return 0;
+    uint32_t place = (uint32_t)((first - 1) % places);
+    if (count > FKS_READER_RUN)
+        count = FKS_READER_RUN;
+    if (count > places - place)
+        count = places - place; /* to the end of the ring */
+    uint64_t at = slot_offset(reader, index) + sizeof(struct forksafe_slot) + place * sizeof *out;
+    if (!fks_reader_fetch(reader, at, before, count * sizeof *before) ||
+        !fks_reader_fetch(reader, at, out, count * sizeof *out))
+        return 0;
+    for (uint32_t i = 0; i < count; i++)
+        if (!is_whole(&before[i], &out[i], first + i))
+            out[i].sequence = 0;
+    return count;
+}
+
 bool fks_reader_record(struct fks_reader *reader, uint32_t index, uint64_t number,
                        struct forksafe_record *out)
 {
-    uint32_t places = reader->header.records_per_slot;
-    if (index >= reader->header.slot_count || !number)
-        return false;
-    uint64_t at = slot_offset(reader, index) + sizeof(struct forksafe_slot) +
-                  (number - 1) % places * sizeof *out;
-    struct forksafe_record before;
-    if (!fks_reader_fetch(reader, at, &before, sizeof before) ||
-        !fks_reader_fetch(reader, at, out, sizeof *out))
-        return false;
-    before.ended = out->ended; /* the one thing that changes in a record that is written: at once */
-    return out->sequence == 2 * number && !memcmp(&before, out, sizeof before) && is_possible(out);
+    return fks_reader_records(reader, index, number, 1, out) && out->sequence;
 }

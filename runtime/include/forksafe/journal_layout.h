@@ -86,7 +86,7 @@ struct forksafe_string {
     uint32_t length;
 };
 
-#define FORKSAFE_STATUS_TEXT 128
+#define FORKSAFE_STATUS_TEXT 256
 #define FORKSAFE_LOG_LINES   24
 
 /*  Status and autoconfigure log. `sequence` is odd while it is written. */
@@ -240,7 +240,7 @@ struct forksafe_slot {
 };
 
 _Static_assert(sizeof(struct forksafe_journal_header) == 328, "journal layout");
-_Static_assert(sizeof(struct forksafe_status_area) == 3336, "journal layout");
+_Static_assert(sizeof(struct forksafe_status_area) == 6664, "journal layout");
 _Static_assert(sizeof(struct forksafe_record) == 64, "journal layout");
 _Static_assert(sizeof(struct forksafe_slot) == 104, "journal layout");
 _Static_assert(sizeof(struct forksafe_cell) == 200, "journal layout");
