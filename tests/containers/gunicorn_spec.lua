@@ -3,8 +3,11 @@
 -- gunicorn as a user runs it: Debian's own, with config.py and a Paste ini, real requests. What the hooks recorded is
 -- compared with the master's children in /proc and with the pids in the answers.
 local signal = require "posix.signal"
-local socket = require "socket"
+local servers = require "support.server"
 local support = require "support"
+
+local count, has, history, pids_in, said, wait_said, finish = servers.count, servers.has, servers.history, servers.pids_in, servers.said,
+  servers.wait_said, servers.finish
 
 local GUNICORN = "/usr/bin/gunicorn"
 local HERE = support.paths.data .. "/gunicorn"
@@ -12,24 +15,9 @@ local HERE = support.paths.data .. "/gunicorn"
 local THREE = "from forksafe.containers.gunicorn import pre_fork, post_fork, post_worker_init\n"
 local ALL = THREE .. "from forksafe.containers.gunicorn import when_ready, worker_exit, child_exit, on_reload, on_exit\n"
 
--- One line in the log for each event, in the process in which it ran.
-local SAY_ALL = [[
-for _, name in ipairs { "MasterReady", "PreFork", "PostFork", "PostWorkerInit", "WorkerExit", "ChildExit", "Reload", "Shutdown" } do
-  forksafe.subscribe("Application" .. name, function(event)
-    local child = event.child or {}
-    forksafe.log.info("%s pid=%d worker=%s role=%s generation=%d forked=%s loaded=%s child=%s/%s/%s.", name, event.pid, event.worker,
-      event.role, event.generation, event.forked, event.app_loaded, child.pid, child.exit, child.signal)
-  end, { name = "say " .. name })
-end
-]]
-
--- A directory with hooks (text by file name; SAY_ALL is always there), config.py and production.ini.
+-- A directory with hooks (text by file name), config.py and production.ini.
 local function application(t)
-  local directory = support.tmpdir()
-  support.write(directory .. "/hooks/say.lua", SAY_ALL)
-  for name, text in pairs(t.hooks or {}) do
-    support.write(directory .. "/hooks/" .. name, text)
-  end
+  local directory = servers.application(t.hooks)
   support.write(directory .. "/config.py", t.config or THREE)
   support.write(directory .. "/production.ini", "[app:main]\nuse = call:slow_app:factory\n"
     .. (t.keys or "forksafe.scripts = %(here)s/hooks") .. "\n")
@@ -57,123 +45,16 @@ local function start(t)
   return server
 end
 
-local function count(text, pattern)
-  return select(2, text:gsub(pattern, ""))
-end
-
-local function has(list, item)
-  for _, one in ipairs(list) do
-    if one == item then
-      return true
-    end
-  end
-  return false
-end
-
-local function pids_in(list)
-  local pids = {}
-  for _, one in ipairs(list) do
-    table.insert(pids, one.pid)
-  end
-  table.sort(pids)
-  return pids
-end
-
--- Eight requests at a time, each of which takes a moment, so that no worker can answer them all: the bodies.
-local function ask(port)
-  local connections, bodies = {}, {}
-  for _ = 1, 8 do
-    local connection = socket.tcp()
-    connection:settimeout(5)
-    if connection:connect("127.0.0.1", port) then
-      connection:send "GET / HTTP/1.0\r\n\r\n"
-      table.insert(connections, connection)
-    end
-  end
-  for _, connection in ipairs(connections) do
-    table.insert(bodies, (connection:receive "*a" or ""):match "\r\n\r\n(%d+)$")
-    connection:close()
-  end
-  return bodies
-end
-
--- Asks until three processes have answered, and returns their pids, sorted.
 local function answering(server)
-  local seen = {}
-  return support.eventually("three workers answer", function()
-    local list = {}
-    for _, body in ipairs(ask(server.port)) do
-      seen[tonumber(body)] = true
-    end
-    for pid in pairs(seen) do
-      table.insert(list, support.alive(pid) and pid or nil)
-    end
-    table.sort(list)
-    return #list == 3 and list, server:output()
-  end)
-end
-
--- What the log says of an event, as a list of tables in the order of the log.
-local function said(server, event)
-  local list = {}
-  for pid, worker, role, generation, forked, loaded, child in server:stderr():gmatch("forksafe%[[%w.-]+%]: " .. event
-    .. " pid=(%d+) worker=(%w+) role=(%w+) generation=(%d+) forked=(%w+) loaded=(%w+) child=([%w/-]+)%.") do
-    table.insert(list, {
-      pid = tonumber(pid), worker = tonumber(worker), role = role, generation = tonumber(generation),
-      forked = forked == "true", loaded = loaded == "true", child = child,
-    })
-  end
-  return list
-end
-
-local function wait_said(server, event, number, seconds)
-  return support.eventually(("%d times %s"):format(number, event), function()
-    local list = said(server, event)
-    return #list >= number and list, server:output()
-  end, seconds)
-end
-
--- Ends the server and returns its exit status.
-local function finish(server, name)
-  server:signal(name or "TERM")
-  local how, code = server:wait(10)
-  assert.equal("exited", how, server:output())
-  return code
-end
-
--- The records of a process in their order, as "PostFork PostWorkerInit", and the seconds between the first two.
-local function history(object, pid)
-  local names, begun = {}, {}
-  for _, record in ipairs(object.records) do
-    if record.pid == pid then
-      table.insert(names, (record.event:gsub("^Application", "")))
-      local hours, minutes, seconds = record.at:match "T(%d+):(%d+):([%d.]+)Z$"
-      table.insert(begun, hours * 3600 + minutes * 60 + seconds)
-    end
-  end
-  return table.concat(names, " "), begun[2] and (begun[2] - begun[1]) % 86400
+  return servers.answering(server, 3)
 end
 
 -- The one description of a start: who is forked and who answers recorded it, and nobody else.
 local function assert_hooked(server)
   local workers = answering(server)
-  assert.same(workers, server:children())
-  local object = support.eventually("a debug object", function()
-    return support.debug(server.ini)
-  end)
-  assert.same(workers, support.pids_of(object, "ApplicationPostFork"))
-  assert.same(workers, support.pids_of(object, "ApplicationPostWorkerInit"))
-  assert.same({ server.pid }, support.pids_of(object, "ApplicationPreFork"))
-  assert.equal("PreFork PreFork PreFork", (history(object, server.pid)))
-  for _, pid in ipairs(workers) do
-    assert.equal("PostFork PostWorkerInit", (history(object, pid)))
-  end
-  assert.same({
-    ["containers.gunicorn.pre_fork ApplicationPreFork"] = true,
-    ["containers.gunicorn.post_fork ApplicationPostFork"] = true,
-    ["containers.gunicorn.post_worker_init ApplicationPostWorkerInit"] = true,
-  }, support.executed_hooks(object))
-  return object, workers
+  return servers.assert_recorded(server, { workers = workers, seconds = 5, container = "gunicorn", hooks = {
+    PreFork = "pre_fork", PostFork = "post_fork", PostWorkerInit = "post_worker_init",
+  } }), workers
 end
 
 -- A copy of the package, with _build.py naming another library.

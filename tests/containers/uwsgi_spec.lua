@@ -5,7 +5,7 @@
 local cjson = require "cjson"
 local pwd = require "posix.pwd"
 local signal = require "posix.signal"
-local socket = require "socket"
+local servers = require "support.server"
 local stat = require "posix.sys.stat"
 local support = require "support"
 
@@ -13,27 +13,14 @@ local HERE = support.paths.data .. "/uwsgi"
 local SOURCE = support.paths.root .. "/adapters/uwsgi/forksafe_plugin.c"
 local WORKERS = 3
 
--- One line in the log for each event, in the process in which it ran.
-local SAY_ALL = [[
-for _, name in ipairs { "MasterReady", "PreFork", "PostFork", "PostWorkerInit", "WorkerExit", "ChildExit", "Reload", "Shutdown" } do
-  forksafe.subscribe("Application" .. name, function(event)
-    local child = event.child or {}
-    forksafe.log.info("%s pid=%d worker=%s role=%s generation=%d forked=%s loaded=%s child=%s/%s/%s.", name, event.pid, event.worker,
-      event.role, event.generation, event.forked, event.app_loaded, child.pid, child.exit, child.signal)
-  end, { name = "say " .. name })
-end
-]]
+local count, history, pids_in, said, wait_said = servers.count, servers.history, servers.pids_in, servers.said, servers.wait_said
 
 local PLUGIN_DIR = support.paths.uwsgi_plugin:match "^(.*)/"
 
--- A directory with app.py, hooks (text by file name; SAY_ALL is always there) and production.ini.
+-- A directory with app.py, hooks (text by file name) and production.ini.
 local function application(t)
-  local directory = support.tmpdir()
+  local directory = servers.application(t.hooks)
   support.write(directory .. "/app.py", support.read(HERE .. "/app.py"))
-  support.write(directory .. "/hooks/say.lua", SAY_ALL)
-  for name, text in pairs(t.hooks or {}) do
-    support.write(directory .. "/hooks/" .. name, text)
-  end
   support.write(directory .. "/production.ini", "[app:main]\npaste.app_factory = app:make_app\n"
     .. (t.keys or "forksafe.scripts = %(here)s/hooks") .. "\n")
   return directory
@@ -70,152 +57,27 @@ local function start(t)
   return server
 end
 
-local function count(text, pattern)
-  return select(2, text:gsub(pattern, ""))
+local function answering(server)
+  return servers.answering(server, WORKERS, "/slow")
 end
 
-local function pids_in(list)
-  local pids = {}
-  for _, one in ipairs(list) do
-    table.insert(pids, one.pid)
-  end
-  table.sort(pids)
-  return pids
-end
-
--- Asks as many times at once as there are workers, so that none of them gets all the requests.
-local function ask_all(port)
-  local open, bodies = {}, {}
-  for _ = 1, WORKERS do
-    local connection = socket.tcp()
-    connection:settimeout(2)
-    if connection:connect("127.0.0.1", port) then
-      connection:send "GET /slow HTTP/1.0\r\n\r\n"
-      table.insert(open, connection)
-    end
-  end
-  for _, connection in ipairs(open) do
-    local answer = connection:receive "*a"
-    table.insert(bodies, tonumber((answer or ""):match "\r\n\r\n(%d+)$"))
-    connection:close()
-  end
-  return bodies
-end
-
--- Asks until `number` processes have answered, whose pids are returned, sorted.
-local function answering(server, number, seconds)
-  local seen, list = {}, {}
-  return support.eventually(("%d workers answer"):format(number or WORKERS), function()
-    for _, pid in ipairs(ask_all(server.port)) do
-      if not seen[pid] then
-        seen[pid] = true
-        table.insert(list, pid)
-      end
-    end
-    table.sort(list)
-    return #list >= (number or WORKERS) and list, server:output()
-  end, seconds or 20)
-end
-
--- What the log says of an event, as a list of tables in the order of the log.
-local function said(server, event)
-  local list = {}
-  local log = server.log and support.read(server.log) or server:output()
-  for pid, worker, role, generation, forked, loaded, child in log:gmatch("forksafe%[[%w.-]+%]: " .. event
-    .. " pid=(%d+) worker=(%w+) role=(%w+) generation=(%d+) forked=(%w+) loaded=(%w+) child=([%w/-]+)%.") do
-    table.insert(list, {
-      pid = tonumber(pid), worker = tonumber(worker), role = role, generation = tonumber(generation),
-      forked = forked == "true", loaded = loaded == "true", child = child,
-    })
-  end
-  return list
-end
-
-local function wait_said(server, event, number, seconds)
-  return support.eventually(("%d times %s"):format(number, event), function()
-    local list = said(server, event)
-    return #list >= number and list, server:output()
-  end, seconds)
-end
-
--- Those of a list that are of one generation, by worker.
-local function of_generation(list, generation)
-  local found = {}
-  for _, one in ipairs(list) do
-    if one.generation == generation then
-      table.insert(found, one)
-    end
-  end
-  table.sort(found, function(a, b)
-    return (a.worker or 0) < (b.worker or 0)
-  end)
-  return found
-end
-
--- Ends the server and returns its exit status.
 local function finish(server)
-  server:signal "INT"
-  local how, code = server:wait(15)
-  assert.equal("exited", how, server:output())
-  return code
-end
-
--- Seconds since midnight.
-local function time_of(record)
-  local hours, minutes, seconds = record.at:match "T(%d+):(%d+):([%d.]+)Z$"
-  return hours * 3600 + minutes * 60 + seconds
-end
-
--- The records of a process in their order, as "PostFork PostWorkerInit", and the seconds between the first two.
-local function history(object, pid)
-  local names, times = {}, {}
-  for _, record in ipairs(object.records) do
-    if record.pid == pid then
-      table.insert(names, (record.event:gsub("^Application", "")))
-      table.insert(times, time_of(record))
-    end
-  end
-  return table.concat(names, " "), times[2] and (times[2] - times[1]) % 86400
+  return servers.finish(server, "INT")
 end
 
 -- What every event of a start carries. row.lazy: the application is loaded in the workers.
 local function assert_fields(server, row, generation)
-  for _, event in ipairs { "MasterReady", "PreFork", "PostFork", "PostWorkerInit" } do
-    local in_master = event == "MasterReady" or event == "PreFork"
-    local list = of_generation(said(server, event), generation)
-    assert.equal(event == "MasterReady" and 1 or WORKERS, #list, event)
-    for slot, one in ipairs(list) do
-      assert.equal(in_master and "master" or "worker", one.role, event)
-      assert.equal(not in_master, one.forked, event)
-      assert.equal(not row.lazy or event == "PostWorkerInit", one.loaded, event)
-      assert.equal(event ~= "MasterReady" and slot or nil, one.worker, event)
-    end
-  end
+  servers.assert_fields(server, {
+    workers = WORKERS, lazy = row.lazy, generation = generation, events = { "MasterReady", "PreFork", "PostFork", "PostWorkerInit" },
+  })
 end
-
-local ALL_HOOKS = {
-  ["containers.uwsgi.master_fixup ApplicationMasterReady"] = true,
-  ["containers.uwsgi.pre_fork_hook ApplicationPreFork"] = true,
-  ["containers.uwsgi.post_fork_hook ApplicationPostFork"] = true,
-  ["containers.uwsgi.hijack_worker ApplicationPostWorkerInit"] = true,
-}
 
 -- The one description of a start: who is forked and who answers recorded it, and nobody else.
 local function assert_hooked(server, row, seconds)
   local workers = answering(server)
-  assert.same(workers, server:children())
-  local object = support.eventually("a record of each worker", function()
-    local one = support.debug(server.ini)
-    return #support.pids_of(one, "ApplicationPostWorkerInit") == WORKERS and one, one.records
-  end, seconds)
-  assert.same(workers, support.pids_of(object, "ApplicationPostFork"))
-  assert.same(workers, support.pids_of(object, "ApplicationPostWorkerInit"))
-  assert.same({ server.pid }, support.pids_of(object, "ApplicationPreFork"))
-  assert.equal("MasterReady PreFork PreFork PreFork", (history(object, server.pid)))
-  for _, pid in ipairs(workers) do
-    assert.equal("PostFork PostWorkerInit", (history(object, pid)))
-  end
-  assert.same(ALL_HOOKS, support.executed_hooks(object))
+  local object = servers.assert_recorded(server, { workers = workers, seconds = seconds, container = "uwsgi", hooks = {
+    MasterReady = "master_fixup", PreFork = "pre_fork_hook", PostFork = "post_fork_hook", PostWorkerInit = "hijack_worker",
+  } })
   assert.equal("uWSGI hook configured", object.status)
   assert.equal("uWSGI", object.environment)
   assert.same({ "uWSGI available", "uWSGI hook configured" }, object["autoconfigure.log"])
@@ -231,7 +93,7 @@ local function built_plugin(source, flags)
   for _, entry in ipairs(commands) do
     if entry.file == SOURCE then
       local command = entry.command:gsub(" %-o %S+ %-c %S+$", function()
-        return (" %s -shared -o %s/forksafe_plugin.so %s %s -Wl,-rpath,%s"):format(flags or "", directory, source,
+        return (" %s -Wno-error -shared -o %s/forksafe_plugin.so %s %s -Wl,-rpath,%s"):format(flags or "", directory, source,
           support.paths.library, support.paths.library:match "^(.*)/")
       end)
       support.must_run { "/bin/sh", "-c", command, cwd = entry.directory, timeout = 60 }
@@ -467,9 +329,9 @@ describe("uWSGI", function()
   end
 
   it("serves without hooks when the ini is bad, and says in one line where", function()
-    local server = start { keys = "forksafe.scripts = hooks\nforksafe.time_limit = soon" }
+    local server = start { keys = "forksafe.scripts = %(nowhere)s/hooks" }
     assert.equal(WORKERS, #answering(server))
-    assert.equal(1, count(server:output(), "\nforksafe[^\n]*production%.ini:4"))
+    assert.equal(1, count(server:output(), "\nforksafe[^\n]*production%.ini:3"))
     assert.equal(1, count(server:output(), "\nforksafe"))
   end)
 

@@ -13,7 +13,8 @@ end
 describe("the README", function()
   it("has every event, with the fork points that the adapters list", function()
     local adapters = { source "adapters/prefork/prefork.h" .. source "adapters/prefork/master.c" .. source "adapters/prefork/cmd_prefork.c",
-      source "adapters/uwsgi/forksafe_plugin.c", source "adapters/python/forksafe/containers/gunicorn.py" }
+      source "adapters/uwsgi/forksafe_plugin.c", source "adapters/python/forksafe/containers/gunicorn.py",
+      source "adapters/nginx/ngx_forksafe_module.c" }
     local events = 0
     for id, name, file, process in source("runtime/include/forksafe/events.h"):gmatch 'X%(([%u_]+), "(%w+)", "(%l+)", "([%l ]+)"' do
       events = events + 1

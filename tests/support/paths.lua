@@ -15,7 +15,9 @@ return {
   library = build .. "/runtime/libforksafe.so",
   include = root .. "/runtime/include",
   uwsgi_plugin = build .. "/adapters/uwsgi/forksafe_plugin.so",
+  nginx_module = build .. "/adapters/nginx/ngx_forksafe_module.so",
   python = build .. "/python",
+  newest = build .. "/venv-newest",
   data = root .. "/tests/data",
   support = root .. "/tests/support",
 }
