@@ -1,5 +1,5 @@
-# Writes the files FILES (of the directory ROOT) into the C file OUTPUT, as fks_embedded() finds them.
-set(text "/* Generated from lua/. */\n#include \"core/embedded.h\"\n#include <string.h>\n\n")
+# Writes the files FILES (of the directory ROOT) into the C file OUTPUT, with the function FUNCTION of HEADER that finds them.
+set(text "/* Generated. */\n#include \"${HEADER}\"\n#include <string.h>\n\n")
 set(table "static const struct {\n    const char *name, *text;\n    size_t length;\n} files[] = {\n")
 set(index 0)
 foreach(file IN LISTS FILES)
@@ -11,7 +11,7 @@ foreach(file IN LISTS FILES)
     string(APPEND table "    {\"${file}\", (const char *)file${index}, ${length}},\n")
     math(EXPR index "${index} + 1")
 endforeach()
-string(APPEND text "\n${table}};\n\nconst char *fks_embedded(const char *name, size_t *length)\n{\n"
+string(APPEND text "\n${table}};\n\nconst char *${FUNCTION}(const char *name, size_t *length)\n{\n"
     "    for (size_t i = 0; i < sizeof files / sizeof *files; i++)\n"
     "        if (!strcmp(files[i].name, name)) {\n            *length = files[i].length;\n"
     "            return files[i].text;\n        }\n    return NULL;\n}\n")

@@ -13,8 +13,10 @@
 #include <unistd.h>
 
 #include "repl.h"
+#include "target_option.h"
 
 struct options {
+    struct fks_target_option where;
     struct fks_repl_spec spec;
     const char **expressions;
     size_t expression_count;
@@ -24,7 +26,6 @@ static const struct argp_option option_list[] = {
     {"eval", 'e', "EXPR", 0, "evaluate EXPR, print what it returns, and leave; may be given again",
      0},
     {"json", 'j', NULL, 0, "print results as JSON, one a line", 0},
-    {"previous", 'p', NULL, 0, "journals of masters that have ended", 0},
     {0},
 };
 
@@ -38,13 +39,8 @@ static error_t parse_option(int key, char *argument, struct argp_state *state)
     case 'j':
         options->spec.json = true;
         return 0;
-    case 'p':
-        options->spec.previous = true;
-        return 0;
-    case ARGP_KEY_ARG:
-        if (options->spec.target)
-            argp_error(state, "one TARGET at most; '%s' is another", argument);
-        options->spec.target = argument;
+    case ARGP_KEY_INIT:
+        state->child_inputs[0] = &options->where;
         return 0;
     }
     return ARGP_ERR_UNKNOWN;
@@ -53,7 +49,7 @@ static error_t parse_option(int key, char *argument, struct argp_state *state)
 static const struct argp parser = {
     .options = option_list,
     .parser = parse_option,
-    .args_doc = "[TARGET]",
+    .children = fks_target_previous_child,
     .doc = "A Lua prompt over what the journal holds. TARGET is an ini, an instance, a journal or "
            "the pid of any of its processes; none means all that can be found.\v"
            "`debug_state` is the debug object as a table; `executed_hooks`, `processes`, "
@@ -126,6 +122,8 @@ static int run(int argc, char **argv)
         return FKS_EXIT_FAILED;
     }
     argp_parse(&parser, argc, argv, 0, NULL, &options);
+    options.spec.target = options.where.target;
+    options.spec.previous = options.where.previous;
     options.spec.interactive =
         !options.expression_count && isatty(STDIN_FILENO) && isatty(STDOUT_FILENO);
     int code = run_session(&options);
