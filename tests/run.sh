@@ -5,22 +5,35 @@
 # Its last line is "N passed, N failed". As root or with sudo; safe to run twice.
 #   tests/run.sh             all of it; fewer tests than tests/count is a failure
 #   tests/run.sh WORD...     the specs whose path has one of the words ("lint" stands for the source checks)
+#   tests/run.sh --newest    what of the two is asked for, and the specs of tests/newest too: with the newest of PyPI
+#                            instead of Debian's, in a virtual environment; an index that cannot be reached is a failure
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/../examples/setup.sh"
 cd "$root"
 
-packages_for_servers=(uwsgi-core uwsgi-plugin-python3 gunicorn python3-pyramid
-    python3-pastedeploy python3-plaster-pastedeploy)
-packages_for_plugins=(libcap-dev libpcre3-dev libssl-dev uuid-dev zlib1g-dev) # what uwsgi.h includes
+packages_for_servers=(uwsgi-core uwsgi-plugin-python3 python3-uwsgidecorators gunicorn nginx python3-pyramid
+    python3-pastedeploy python3-plaster-pastedeploy python3-django python3-django-debug-toolbar)
+packages_for_plugins=(libcap-dev libpcre3-dev libssl-dev uuid-dev zlib1g-dev # what uwsgi.h includes
+    nginx-dev)
 packages_for_tests=(lua-busted lua-posix lua-cjson lua-socket lua-filesystem
     liblua5.3-dev libjemalloc2 binutils git strace)
+packages_for_page=(chromium fonts-dejavu-core nodejs) # and npm, where no other one is there
+playwright=playwright-core@1.60.0                    # of npm: drives the browser that is installed
+packages_for_metrics=(prometheus python3-prometheus-client python3-jsonschema)
 packages_for_lint=(lua-check clang-format clang-tidy cppcheck python3-pyflakes)
+packages_for_newest=(python3-venv)
+newest_from_pypi=(pyramid-debugtoolbar pyramid-forksafe django django-debug-toolbar) # newer than what Debian has of them
 
 spec_seconds=300 # how long one spec file may take
-options=(-DFORKSAFE_TESTS=ON -DFORKSAFE_UWSGI=ON -DFORKSAFE_PYTHON=ON -DFORKSAFE_WERROR=ON -DFORKSAFE_SANITIZE=)
+options=(-DFORKSAFE_TESTS=ON -DFORKSAFE_UWSGI=ON -DFORKSAFE_PYTHON=ON -DFORKSAFE_NGINX=ON -DFORKSAFE_WERROR=ON -DFORKSAFE_SANITIZE=)
 
 passed=0
 failed=0
+newest=
+if [ "${1-}" = --newest ]; then
+    newest=yes
+    shift
+fi
 words=("$@")
 
 # However this ends, the last line tells how many.
@@ -133,44 +146,117 @@ run_spec() {
     failed=$((failed + result[1]))
 }
 
-run_specs() {
-    local spec specs=()
-    for spec in tests/spec/*_spec.lua tests/containers/*_spec.lua; do
-        [ -e "$spec" ] && selected "$spec" && specs+=("$spec")
+# Where nodejs is not Debian's, npm came with it, and Debian's excludes it.
+npm_packages() {
+    command -v npm >/dev/null || echo npm
+}
+
+# What drives the browser of page_spec.lua, where it is not there in this version.
+install_playwright() {
+    local here=$build/npm/node_modules/playwright-core/package.json
+    selected tests/spec/page_spec.lua || return 0
+    ! grep -qsF "\"version\": \"${playwright##*@}\"" "$here" || return 0
+    say "installing $playwright from npm into build/npm/"
+    mkdir -p "$build/npm"
+    logged "$build/npm.log" "npm does not give $playwright" npm install --prefix "$build/npm" --cache "$build/npm/cache" \
+        --no-save --no-audit --no-fund --ignore-scripts "$playwright"
+}
+
+# A new virtual environment over Debian's packages: one that is there already would hide that the index cannot be reached.
+make_newest() {
+    local venv=$build/venv-newest
+    say "installing from PyPI into ${venv#"$root"/}/: ${newest_from_pypi[*]}"
+    rm -rf "$venv"
+    logged "$build/venv.log" "the virtual environment could not be made" \
+        /usr/bin/python3 -m venv --system-site-packages "$venv"
+    logged "$build/pypi.log" "PyPI does not give ${newest_from_pypi[*]}" \
+        "$venv/bin/python" -m pip install --no-input --disable-pip-version-check --upgrade "${newest_from_pypi[@]}"
+    compare_versions "$venv/bin/python"
+}
+
+# The version that an interpreter has of a package of PyPI; nothing if it has none.
+version_of() {
+    "$1" -c 'import sys, importlib.metadata as m
+try: print(m.version(sys.argv[1]))
+except m.PackageNotFoundError: pass' "$2"
+}
+
+compare_versions() {
+    local python=$1 package ours theirs
+    for package in "${newest_from_pypi[@]}"; do
+        ours=$(version_of "$python" "$package")
+        theirs=$(version_of /usr/bin/python3 "$package")
+        say "$package $ours of PyPI (Debian: ${theirs:-none})"
+        dpkg --compare-versions "${ours:-0}" gt "${theirs:-0}" || fail "$package of PyPI is not newer than Debian's"
     done
-    if [ ${#specs[@]} -eq 0 ]; then
-        selected lint && return
-        fail "no spec in tests/spec or tests/containers has '${words[*]}' in its name"
-    fi
-    say "running ${#specs[@]} spec files"
-    for spec in "${specs[@]}"; do
+}
+
+# The spec files of these directories that the words select.
+specs_in() {
+    local directory spec
+    for directory in "$@"; do
+        for spec in "$directory"/*_spec.lua; do
+            if [ -e "$spec" ] && selected "$spec"; then
+                printf '%s\n' "$spec"
+            fi
+        done
+    done
+}
+
+run_specs() {
+    local spec
+    [ $# -gt 0 ] || return 0
+    say "running $# spec files"
+    for spec in "$@"; do
         run_spec "$spec"
     done
 }
 
+# After all others: where the index cannot be reached, it is known how they went.
+run_newest_specs() {
+    [ $# -gt 0 ] || return 0
+    echo
+    make_newest
+    run_specs "$@"
+}
+
 compare_count() {
-    local count
+    local counts=tests/count count
     [ ${#words[@]} -eq 0 ] || return 0
     count=$(<tests/count)
+    if [ -n "$newest" ]; then
+        counts="tests/count and tests/newest/count"
+        count=$((count + $(<tests/newest/count)))
+    fi
     if [ $((passed + failed)) -lt "$count" ]; then
-        say "only $((passed + failed)) tests ran: tests/count says that there are $count"
+        say "only $((passed + failed)) tests ran: $counts says that there are $count"
         failed=$((failed + 1))
     elif [ $((passed + failed)) -gt "$count" ]; then
-        say "more tests ran than tests/count says ($count): write $((passed + failed)) into it"
+        say "more tests ran than $counts says ($count): $((passed + failed)); write it there"
     fi
 }
 
 trap finish EXIT
+mapfile -t specs < <(specs_in tests/spec tests/containers)
+mapfile -t newest_specs < <([ -z "$newest" ] || specs_in tests/newest)
+if [ ${#specs[@]} -eq 0 ] && [ ${#newest_specs[@]} -eq 0 ] && ! selected lint; then
+    fail "no spec in tests/spec, tests/containers${newest:+, tests/newest} has '${words[*]}' in its name"
+fi
 make_build_directory
 read -ra luajit <<<"$(luajit_packages)"
+read -ra npm <<<"$(npm_packages)"
 install_packages "${packages_to_build[@]}" "${luajit[@]}" "${packages_for_servers[@]}" \
-    "${packages_for_plugins[@]}" "${packages_for_tests[@]}" "${packages_for_lint[@]}"
+    "${packages_for_plugins[@]}" "${packages_for_tests[@]}" "${packages_for_metrics[@]}" "${packages_for_lint[@]}" \
+    "${packages_for_page[@]}" "${npm[@]}" \
+    ${newest:+"${packages_for_newest[@]}"}
 need_root "to run the servers under test"
 build_forksafe "${options[@]}"
+install_playwright
 scratch=$(mktemp -d)
 chmod 755 "$scratch" # servers under test change their user
 check_sources
-run_specs
+run_specs "${specs[@]}"
+run_newest_specs "${newest_specs[@]}"
 echo
 compare_count
 complete=yes

@@ -14,6 +14,7 @@ from forksafe import _build
 SONAME = "libforksafe.so.0"
 
 EVENTS = {name: number for number, (name, _) in enumerate(_build.EVENTS)}
+EVENT_NAMES = dict(_build.EVENTS)  # "POST_FORK": "ApplicationPostFork"
 ROLES = {name: number for number, name in enumerate(_build.ROLES)}
 ERRORS = _build.ERRORS
 

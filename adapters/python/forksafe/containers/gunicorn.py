@@ -17,9 +17,10 @@ import signal
 import sys
 import time
 
-from forksafe._debug import DebugView
+from forksafe import _applications
+from forksafe._debug import note, note_hook
 from forksafe._host import Host
-from forksafe._library import ERRORS, OK, RETIRE, STOP
+from forksafe._library import ERRORS, EVENT_NAMES, OK, RETIRE, STOP
 
 POINTS = {  # the event, and gunicorn's name of the hook
     "MASTER_READY": "when_ready",
@@ -49,6 +50,7 @@ def when_ready(server):
         server.halt(reason=_REQUIRED, exit_status=1)  # nothing would catch HaltServer here
     if _emit("MASTER_READY", server) == STOP:
         server.halt(reason="forksafe: " + _STOPPED, exit_status=1)
+    _tell("MASTER_READY")
 
 
 def pre_fork(server, worker):
@@ -60,24 +62,30 @@ def pre_fork(server, worker):
     worker.forksafe_verdict = _emit("PRE_FORK", server, worker)
     if worker.forksafe_verdict == STOP:
         _halt("forksafe: " + _STOPPED)
+    worker.forksafe_preloaded = _is_loaded(server.app)
+    _tell("PRE_FORK")
 
 
 def post_fork(server, worker):
     """ApplicationPostFork, in the worker, before it drops privileges and loads the application."""
     _open_in_worker(worker)
     _obey(worker, _emit("POST_FORK", worker, worker))
+    _tell("POST_FORK")
 
 
 def post_worker_init(worker):
     """ApplicationPostWorkerInit, in the worker, which has loaded the application and is about to serve."""
     _open_in_worker(worker)
     _obey(worker, _emit("POST_WORKER_INIT", worker, worker))
+    _warn_of_pre_fork(worker)
+    _tell("POST_WORKER_INIT")
 
 
 def worker_exit(server, worker):
     """ApplicationWorkerExit, in the worker. gunicorn also calls it in the master, for one that failed at boot."""
     if worker.pid == os.getpid():
         _emit("WORKER_EXIT", worker, worker)
+        _tell("WORKER_EXIT")
     elif _is_hooked(server.cfg, "child_exit"):
         child_exit(server, worker)
 
@@ -87,6 +95,7 @@ def child_exit(server, worker):
     child = (worker.pid, *_how_it_ended())
     if _emit("CHILD_EXIT", server, worker, child) == STOP:
         os.kill(os.getpid(), signal.SIGTERM)  # raising would break into a halt that is under way
+    _tell("CHILD_EXIT")
 
 
 def on_reload(server):
@@ -97,6 +106,7 @@ def on_reload(server):
 def on_exit(server):
     """ApplicationShutdown, in the master, when all workers are gone."""
     _emit("SHUTDOWN", server)
+    _tell("SHUTDOWN")
 
 
 # For the application.
@@ -108,10 +118,8 @@ def mark_configured(registry):
     In the master (preload) or in a worker; `registry` is anything that takes attributes. What it has already stays.
     """
     _host.status("gunicorn mark_configured", "gunicorn", "gunicorn mark_configured")
-    view = DebugView()
-    for name in ("forksafe", "pyramid_forksafe"):
-        if not hasattr(registry, name):
-            setattr(registry, name, view)
+    note("gunicorn mark_configured", "gunicorn mark_configured", "gunicorn")
+    _applications.attach(registry)
 
 
 # Opening.
@@ -119,6 +127,10 @@ def mark_configured(registry):
 _REQUIRED = "forksafe cannot work, and the ini says forksafe.required = true"
 _RETIRED = "a subscriber with on_error = retire_worker failed"
 _STOPPED = "a subscriber with on_error = stop_server failed"
+_UNREACHED = (
+    "the application subscribes to ApplicationPreFork, which is in the master, where it is not loaded:"
+    " start gunicorn with --preload, or write that hook in Lua"
+)
 
 
 def _open_once(server):
@@ -136,6 +148,7 @@ def _reopen(server):
     _open(server)
     if _emit("RELOAD", server) == STOP:
         os.kill(os.getpid(), signal.SIGTERM)
+    _tell("RELOAD")
 
 
 def _open_in_worker(worker):
@@ -193,6 +206,20 @@ def _emit(event, process, worker=None, child=(0, 0, 0)):
         app_loaded=_is_loaded(process.app),
         child=child,
     )
+
+
+def _tell(event):
+    """Tells the applications in this process. Where there is no journal, the debug object has it from here."""
+    name = EVENT_NAMES[event]
+    note_hook("containers.gunicorn." + POINTS[event], name)
+    _applications.notify(name)
+
+
+def _warn_of_pre_fork(worker):
+    """Once, in the first worker: gunicorn had not loaded the application where PreFork was."""
+    preloaded = getattr(worker, "forksafe_preloaded", True)
+    if not preloaded and worker.forksafe_slot == 1 and _applications.has_subscribers("ApplicationPreFork"):
+        _host.log("warning", "forksafe: %s" % _UNREACHED)
 
 
 def _halt(reason):
