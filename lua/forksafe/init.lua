@@ -136,7 +136,8 @@ end
 
 -- Environment and debug object --------------------------------------------------------------------------------------
 
----An environment variable as it was in the master when the scripts were loaded; nil where it is not set. Its value is kept out of error texts.
+---An environment variable as it was in the master when the scripts were loaded; nil where it was not set. Its value is
+---kept out of error texts.
 forksafe.env = native.env
 
 ---The debug object as JSON text; nil where there is no journal.
@@ -158,7 +159,7 @@ local function event_names()
 end
 
 local taken = {}    -- "event\0name" of every subscriber
-local loading       -- the script that is being run: { name =, stem = }
+local loading       -- the script that is being run: { name =, stem =, added = keys of taken }
 
 local function add(event, fn, name, order, on_error, line)
   local key = event .. "\0" .. name
@@ -166,6 +167,7 @@ local function add(event, fn, name, order, on_error, line)
     return format("there is already a subscriber '%s' for %s; give this one another name", name, native.events[event + 1].name)
   end
   taken[key] = true
+  loading.added[#loading.added + 1] = key
   native.subscribe(fn, event, name, order, on_error, line)
 end
 
@@ -283,12 +285,13 @@ end
 -- Runs one script; `event` is what its file name subscribes to, or nil.
 local function run_script(text, path, name, event)
   local stem = name:gsub("%.lua$", "")
-  if loaded[path] ~= nil then
-    return -- another script required it: it has run
+  loading = { name = name, stem = stem, added = {} }
+  local value = loaded[path] -- where another script required it, it has run
+  if value == nil then
+    value = run_once(path, text, "@" .. path)
+  elseif value == true then
+    value = nil
   end
-  loading = { name = name, stem = stem }
-  local value = run_once(path, text, "@" .. path)
-  loading = nil
   if event then
     if type(value) ~= "function" then
       error(format("%s: the script must return a function(event), it returned %s", path, plain_type(value)), 0)
@@ -301,6 +304,7 @@ local function run_script(text, path, name, event)
     error(format("%s: it returns a function, but its name subscribes to nothing; name it something.<event>.lua with one of %s, "
       .. "or call forksafe.subscribe", path, file_names()), 0)
   end
+  loading = nil
 end
 
 -- Events ------------------------------------------------------------------------------------------------------------
@@ -338,8 +342,11 @@ end
 return {
   events = events,
   run_script = run_script,
-  -- An error while a script ran leaves this set.
+  -- After an error while a script ran: nothing of it is left, its names are free.
   abort_script = function()
+    for _, key in ipairs(loading and loading.added or {}) do
+      taken[key] = nil
+    end
     loading = nil
   end,
 }

@@ -27,7 +27,8 @@ struct fks_command {
 };
 
 extern const struct fks_command fks_command_prefork, fks_command_settings, fks_command_debug,
-    fks_command_repl, fks_command_serve, fks_command_test, fks_command_ps, fks_command_log;
+    fks_command_repl, fks_command_serve, fks_command_test, fks_command_ps, fks_command_log,
+    fks_command_doctor;
 
 /* The exit code for an error of the library. */
 int fks_exit_code(int error);

@@ -23,8 +23,9 @@ static bool forks_a_worker(void)
     return getpid() == armed.master && (!armed.is_master || armed.is_master(armed.data));
 }
 
-static bool
-    in_worker_fork; /* set by prepare, read in the child: the child's answer would be another */
+/* Set by prepare, read in the child: the child's own answer would be another. Of the thread, since
+ * two may fork at a time; with the initial-exec model, whose first use allocates nothing. */
+static _Thread_local bool in_worker_fork __attribute__((tls_model("initial-exec")));
 
 static void prepare(void)
 {

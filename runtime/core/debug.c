@@ -189,7 +189,8 @@ int fks_debug_write_view(struct fks_reader *const *readers, size_t count, const 
                          const struct fks_debug_view *view, int indent, fks_debug_sink sink,
                          void *data, struct fks_error *error)
 {
-    struct fks_debug_writing writing;
+    struct fks_debug_words words = {0};
+    struct fks_debug_writing writing = {.words = &words};
     if (count > UINT16_MAX)
         return fks_fail(error, FORKSAFE_EUSAGE, "too many journals for one debug object");
     int rc = fks_gathered_init_view(&writing.gathered, view, readers, count, error);
@@ -212,6 +213,7 @@ int fks_debug_write_view(struct fks_reader *const *readers, size_t count, const 
             rc = fks_fail(error, FORKSAFE_ENOMEM, "the debug object could not be written");
     }
     fks_gathered_finish(&writing.gathered);
+    fks_debug_words_finish(&words);
     return rc;
 }
 

@@ -50,9 +50,9 @@ json_t *fks_json_text_or_null(const char *text, size_t length);
 /* Bytes of the UTF-8 sequence at `text`, of which `left` bytes are there; 0: it is none. */
 size_t fks_utf8_sequence(const unsigned char *text, size_t left);
 
-/* Characters that JSON and others take as they are, and that a terminal or an editor acts on: C1 and
- * DEL, marks that turn the direction of text, line separators, byte order marks. Returns the bytes of
- * the one at `text`, with its code; 0: it is none. */
+/* Characters that JSON and others take as they are, and that a terminal or an editor acts on: C1
+ * and DEL, marks that turn the direction of text, line separators, byte order marks. Returns the
+ * bytes of the one at `text`, with its code; 0: it is none. */
 size_t fks_utf8_unsafe(const unsigned char *text, size_t left, unsigned *code);
 
 /* A counter; beyond what JSON readers take, the largest they do. */

@@ -43,7 +43,8 @@ static const char *const on_error_names[] = {
 };
 
 #define COUNT(list)       (sizeof(list) / sizeof *(list))
-#define NAME(list, index) json_string((index) < COUNT(list) ? (list)[index] : "unknown")
+#define TEXT(list, index) ((index) < COUNT(list) ? (list)[index] : "unknown")
+#define NAME(list, index) json_string(TEXT(list, index))
 
 static json_t *text_of(const struct fks_reader *reader, struct forksafe_string string)
 {
@@ -273,6 +274,47 @@ json_t *fks_debug_subscriber(const struct fks_debug_writing *writing,
 
 /* --- records --- */
 
+/* The text of this thing, if it is the one that was kept; NULL: it has to be made. */
+static json_t *recall(const struct fks_debug_word *word, const void *of)
+{
+    return word && word->text && word->of == of ? json_incref(word->text) : NULL;
+}
+
+static json_t *keep(struct fks_debug_word *word, const void *of, json_t *text)
+{
+    if (!word)
+        return text;
+    json_decref(word->text);
+    *word = (struct fks_debug_word){of, text};
+    return json_incref(text);
+}
+
+static json_t *constant(struct fks_debug_word *word, const char *text)
+{
+    json_t *kept = recall(word, text);
+    return kept ? kept : keep(word, text, json_string(text));
+}
+
+/* `name` stands in a table of the reader; NULL: nothing there. */
+static json_t *name_of(struct fks_debug_word *word, const struct fks_reader *reader,
+                       const struct forksafe_string *name)
+{
+    if (!name)
+        return json_null();
+    json_t *kept = recall(word, name);
+    return kept ? kept : keep(word, name, text_of(reader, *name));
+}
+
+void fks_debug_words_finish(struct fks_debug_words *words)
+{
+    json_decref(words->role.text);
+    json_decref(words->hook.text);
+    json_decref(words->event.text);
+    json_decref(words->subscriber.text);
+    json_decref(words->outcome.text);
+    json_decref(words->record);
+}
+
 static json_t *child_of(const struct forksafe_record *record)
 {
     if (record->event != FORKSAFE_CHILD_EXIT || record->child_pid <= 0)
@@ -289,21 +331,43 @@ const char *fks_debug_outcome(const struct forksafe_record *record, bool live)
     return outcome_names[record->ended & 0xff];
 }
 
+#define WORD(words, kind) ((words) ? &(words)->kind : NULL)
+
 json_t *fks_debug_record(const struct fks_debug_writing *writing, const struct fks_reader *reader,
                          const struct forksafe_record *record, bool live)
 {
+    struct fks_debug_words *words = writing->words;
+    const struct forksafe_hook *hook = fks_reader_hook(reader, record->hook);
     const struct forksafe_subscriber *entry = fks_reader_subscriber(reader, record->subscriber);
-    return json_pack("{so, si, so, so, sI, so, so, so, ss, so, sb, sb, so}", "at",
-                     fks_json_time(&writing->stream, record->begun, 6), "pid", record->pid,
-                     "worker", positive_or_null(record->worker), "role",
-                     NAME(role_names, record->role), "generation", (json_int_t)record->generation,
-                     "hook", hook_name(reader, record->hook), "event",
-                     NAME(event_names, record->event), "subscriber",
-                     entry ? text_of(reader, entry->name) : json_null(), "outcome",
-                     fks_debug_outcome(record, live), "duration",
-                     record->ended ? fks_json_seconds(record->ended >> 8) : json_null(), "forked",
-                     !!(record->flags & FORKSAFE_FLAG_FORKED), "app_loaded",
-                     !!(record->flags & FORKSAFE_FLAG_APP_LOADED), "child", child_of(record));
+    const struct {
+        const char *name;
+        json_t *value;
+    } members[] = {
+        {"at", fks_json_time(&writing->stream, record->begun, 6)},
+        {"pid", json_integer(record->pid)},
+        {"worker", positive_or_null(record->worker)},
+        {"role", constant(WORD(words, role), TEXT(role_names, record->role))},
+        {"generation", json_integer(record->generation)},
+        {"hook", name_of(WORD(words, hook), reader, hook ? &hook->name : NULL)},
+        {"event", constant(WORD(words, event), TEXT(event_names, record->event))},
+        {"subscriber", name_of(WORD(words, subscriber), reader, entry ? &entry->name : NULL)},
+        {"outcome", constant(WORD(words, outcome), fks_debug_outcome(record, live))},
+        {"duration", record->ended ? fks_json_seconds(record->ended >> 8) : json_null()},
+        {"forked", json_boolean(record->flags & FORKSAFE_FLAG_FORKED)},
+        {"app_loaded", json_boolean(record->flags & FORKSAFE_FLAG_APP_LOADED)},
+        {"child", child_of(record)},
+    };
+    json_t *object = words && words->record ? json_incref(words->record) : json_object();
+    bool whole = object != NULL;
+    for (size_t i = 0; i < COUNT(members); i++)
+        whole &= !json_object_set_new_nocheck(object, members[i].name, members[i].value);
+    if (!whole) {
+        json_decref(object);
+        return NULL;
+    }
+    if (words && !words->record)
+        words->record = json_incref(object);
+    return object;
 }
 
 /* Journals of one pid happen: in a container every master has the same. When it was made tells. */

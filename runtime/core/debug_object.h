@@ -10,10 +10,22 @@
 #include "debug_gather.h"
 #include "debug_json.h"
 
+/* Texts that stand in one record after the other, made once: the last of each kind, and what it is
+ * the text of. */
+struct fks_debug_words {
+    struct fks_debug_word {
+        const void *of;
+        json_t *text;
+    } role, hook, event, subscriber, outcome;
+    json_t *record; /* the last one: its members are set again for the next */
+};
+void fks_debug_words_finish(struct fks_debug_words *words);
+
 /* One debug object on its way out. */
 struct fks_debug_writing {
     struct fks_json_stream stream;
     struct fks_gathered gathered;
+    struct fks_debug_words *words; /* for records; NULL: nothing is kept. No refresh meanwhile */
 };
 
 /* Each returns a new value, NULL where memory is short. */

@@ -28,18 +28,23 @@ static struct {
     size_t count[FORKSAFE_EVENT_COUNT];
 } in_use;
 
-/* The one lock. Its owner is known, so that an emit from within an emit (a signal handler of the
- * host, a bridge that forks) and a child whose forking thread was not the owner are told apart. */
-static _Atomic(pthread_t) owner;
-static pid_t owner_pid;
+/* The one lock: pid and thread that are inside, in one word; 0: nobody. Its owner is known, so that
+ * an emit from within an emit (a signal handler of the host, a bridge that forks) and a child whose
+ * forking thread was not the owner are told apart. */
+static _Atomic uint64_t owner;
 
 /* Events that arrived while one ran. Handlers interrupt the thread that is inside and only add at
  * the tail; only that thread takes from the head. Both only rise. */
 static struct queued {
     enum forksafe_event event;
     struct forksafe_occasion occasion;
+    pid_t pid; /* whose event it is: a child forked meanwhile has a copy */
 } queue[QUEUE];
 static _Atomic unsigned queue_head, queue_tail;
+
+/* Of events that ran when a reload gave the lock back, for the next emit: a reload has nobody to
+ * tell. */
+static _Atomic int owed;
 
 enum entry { ENTERED, NESTED, BUSY };
 
@@ -55,65 +60,82 @@ static void index_subscribers(void)
     }
 }
 
+/* What the journal knows of the subscribers of the old VM, they are in the new one too. */
+static void keep_ids(struct fks_vm *old, struct fks_vm *fresh)
+{
+    size_t old_count, count;
+    const struct fks_subscriber *from = fks_vm_subscribers(old, &old_count);
+    struct fks_subscriber *to = fks_vm_subscribers(fresh, &count);
+    for (size_t i = 0; i < count; i++)
+        for (size_t j = 0; j < old_count; j++)
+            if (to[i].event == from[j].event && !strcmp(to[i].name, from[j].name)) {
+                to[i].id = from[j].id;
+                to[i].failed_before = from[j].failed_before;
+            }
+}
+
 /* The thread that was inside did not come along through the fork: its VM is in an unknown state,
- * and a new one is made from the texts in memory. */
+ * and a new one is made from the texts in memory. What was put aside is the parent's. */
 static void rebuild_vm(void)
 {
     struct fks_setup *setup = in_use.setup;
     struct fks_error error;
+    size_t failed;
+    atomic_store(&queue_head, atomic_load(&queue_tail));
+    if (!setup)
+        return;
     struct fks_vm *fresh, *old = setup->vm;
-    size_t failed, old_count, count;
-    struct fks_subscriber *old_list = fks_vm_subscribers(old, &old_count);
-    if (fks_vm_create(&fresh, &setup->spec, &failed, &error)) {
+    if (fks_vm_create(&fresh, &setup->spec, &failed, &error))
         fks_log(FORKSAFE_LOG_ERROR, "no subscriber runs in process %d: %s", (int)getpid(),
                 error.text);
-        memset(in_use.count, 0, sizeof in_use.count);
-        return;
-    }
-    struct fks_subscriber *list = fks_vm_subscribers(fresh, &count);
-    for (size_t i = 0; i < count; i++)
-        for (size_t j = 0; j < old_count; j++)
-            if (list[i].event == old_list[j].event && !strcmp(list[i].name, old_list[j].name))
-                list[i].id = old_list[j].id, list[i].failed_before = old_list[j].failed_before;
+    else
+        keep_ids(old, fresh);
     setup->vm = fresh;
-    fks_vm_destroy(old);
-    index_subscribers();
+    fks_vm_abandon(old);
+    if (fresh)
+        index_subscribers();
+}
+
+static uint64_t this_thread(void)
+{
+    /* No two stacks begin in one page. */
+    return (uint64_t)getpid() << 32 | (uint32_t)((uintptr_t)pthread_self() >> 12);
 }
 
 static enum entry enter(bool may_wait)
 {
-    pthread_t self = pthread_self(), expected = 0;
+    const uint64_t self = this_thread();
     const struct timespec millisecond = {.tv_nsec = 1000000};
-    for (int tries = 0; !atomic_compare_exchange_strong(&owner, &expected, self); tries++) {
-        if (expected == self)
+    uint64_t holder = 0;
+    for (int tries = 0; !atomic_compare_exchange_strong(&owner, &holder, self); holder = 0) {
+        if (holder == self)
             return NESTED;
-        if (owner_pid != getpid()) {
-            atomic_store(&owner, self);
-            owner_pid = getpid();
+        if (holder >> 32 != self >> 32) { /* inherited through a fork */
+            bool forked_inside = (uint32_t)holder == (uint32_t)self;
+            if (!atomic_compare_exchange_strong(&owner, &holder, self))
+                continue;
+            if (forked_inside)
+                return NESTED;
             rebuild_vm();
             return ENTERED;
         }
-        if (!may_wait || tries == WAIT_TRIES)
+        if (!may_wait || tries++ == WAIT_TRIES)
             return BUSY;
         nanosleep(&millisecond, NULL);
-        expected = 0;
     }
-    owner_pid = getpid();
     return ENTERED;
-}
-
-static void leave(void)
-{
-    atomic_store(&owner, 0);
 }
 
 /* Puts an event aside until the outer one ends. Reached from signal handlers: no allocation, no
  * lock. */
 static bool put_aside(enum forksafe_event event, const struct forksafe_occasion *occasion)
 {
-    if (atomic_load(&queue_tail) - atomic_load(&queue_head) >= QUEUE)
-        return false;
-    queue[atomic_fetch_add(&queue_tail, 1) % QUEUE] = (struct queued){event, *occasion};
+    unsigned tail = atomic_load(&queue_tail);
+    do {
+        if (tail - atomic_load(&queue_head) >= QUEUE)
+            return false;
+    } while (!atomic_compare_exchange_strong(&queue_tail, &tail, tail + 1));
+    queue[tail % QUEUE] = (struct queued){event, *occasion, getpid()};
     return true;
 }
 
@@ -132,23 +154,12 @@ static void record_alone(enum forksafe_event event, const struct forksafe_occasi
     fks_journal_end(in_use.journal, &run, outcome);
 }
 
-uint64_t fks_dispatch_failures(const struct fks_journal *journal, uint32_t subscriber)
-{
-    const struct forksafe_journal_header *header = fks_journal_header(journal);
-    const struct forksafe_cell *cells =
-        (const struct forksafe_cell *)((const char *)header + header->cells_offset);
-    uint64_t sum = 0;
-    for (int outcome = FORKSAFE_OUTCOME_ERROR; outcome < FORKSAFE_OUTCOME_QUEUED; outcome++)
-        sum += __atomic_load_n(&cells[subscriber].outcomes[outcome], __ATOMIC_RELAXED);
-    return sum;
-}
-
 /* How often this subscriber has failed since the scripts were loaded, in all processes. */
 static uint64_t failures_of(const struct fks_subscriber *subscriber)
 {
     if (subscriber->id == FORKSAFE_NO_SUBSCRIBER)
         return 1;
-    return fks_dispatch_failures(in_use.journal, subscriber->id) - subscriber->failed_before;
+    return fks_journal_failures(in_use.journal, subscriber->id) - subscriber->failed_before;
 }
 
 /* The whole error the first time in a generation, a count afterwards: a thousand workers must not
@@ -177,24 +188,30 @@ static int verdict_of(const struct fks_subscriber *subscriber)
     }
 }
 
-static int run_subscriber(const struct fks_subscriber *subscriber, enum forksafe_event event,
-                          const struct forksafe_occasion *occasion)
+/* Where a subscriber forks, the child comes back here too: the run is its parent's to record. */
+static int run_subscriber(const struct fks_subscriber *subscriber,
+                          const struct fks_vm_event *firing)
 {
-    struct fks_run run = {.hook = in_use.hooks[event],
+    struct fks_run run = {.hook = in_use.hooks[firing->event],
                           .subscriber = subscriber->id,
-                          .event = event,
-                          .occasion = occasion};
-    const char *text;
+                          .event = firing->event,
+                          .occasion = firing->occasion};
+    const char *text, *event = fks_event_names[firing->event];
     fks_journal_begin(in_use.journal, &run);
     enum forksafe_outcome outcome =
-        fks_vm_call(in_use.setup->vm, subscriber, event, run.begun, &text);
-    if (outcome == FORKSAFE_OUTCOME_OK) {
+        fks_vm_call(in_use.setup->vm, subscriber, firing->event, run.begun, &text);
+    bool forked = getpid() != firing->pid;
+    if (outcome != FORKSAFE_OUTCOME_OK && !forked)
+        fks_journal_error(in_use.journal, &run, text, strlen(text));
+    if (!forked)
         fks_journal_end(in_use.journal, &run, outcome);
+    if (outcome == FORKSAFE_OUTCOME_OK)
         return FORKSAFE_OK;
-    }
-    fks_journal_error(in_use.journal, &run, text, strlen(text));
-    fks_journal_end(in_use.journal, &run, outcome);
-    report(subscriber, fks_event_names[event], text);
+    if (forked)
+        fks_log(FORKSAFE_LOG_ERROR, "%s: subscriber '%s' failed in a process that it forked: %s",
+                event, subscriber->name, text);
+    else
+        report(subscriber, event, text);
     return verdict_of(subscriber);
 }
 
@@ -225,46 +242,81 @@ static void note_arrival(enum forksafe_event event, const struct forksafe_occasi
     }
 }
 
-static int fire(enum forksafe_event event, const struct forksafe_occasion *occasion)
+/* The event could not be handed over: whoever asks for a verdict on failure gets it. */
+static int refuse(const struct fks_vm_event *firing, const char *text)
 {
     int verdict = FORKSAFE_OK;
-    note_arrival(event, occasion);
-    if (!in_use.count[event]) {
-        record_alone(event, occasion, FORKSAFE_OUTCOME_OK);
-    } else {
-        struct fks_vm_event firing = {.event = event,
-                                      .occasion = occasion,
-                                      .pid = getpid(),
-                                      .ppid = getppid(),
-                                      .generation = in_use.generation};
-        if (fks_vm_prepare(in_use.setup->vm, &firing)) {
-            record_alone(event, occasion, FORKSAFE_OUTCOME_REFUSED);
-            fks_log(FORKSAFE_LOG_ERROR,
-                    "the subscribers of event %d did not run: no memory in the Lua VM; raise "
-                    "forksafe.memory_limit",
-                    (int)event);
-            return FORKSAFE_OK;
-        }
-        for (size_t i = 0; i < in_use.count[event]; i++) {
-            int one = run_subscriber(&in_use.first[event][i], event, occasion);
-            if (one > verdict)
-                verdict = one;
-        }
+    record_alone(firing->event, firing->occasion, FORKSAFE_OUTCOME_REFUSED);
+    if (text)
+        fks_log(FORKSAFE_LOG_ERROR,
+                "%s: its subscribers did not run: %s; raise forksafe.memory_limit",
+                fks_event_names[firing->event], text);
+    for (size_t i = 0; i < in_use.count[firing->event]; i++) {
+        int one = verdict_of(&in_use.first[firing->event][i]);
+        verdict = one > verdict ? one : verdict;
     }
-    if (event == FORKSAFE_POST_WORKER_INIT)
+    return verdict;
+}
+
+static int run_subscribers(const struct fks_vm_event *firing)
+{
+    const char *text = NULL;
+    int verdict = FORKSAFE_OK;
+    if (!in_use.setup->vm || fks_vm_prepare(in_use.setup->vm, firing, &text))
+        return refuse(firing, text);
+    for (size_t i = 0; i < in_use.count[firing->event]; i++) {
+        int one = run_subscriber(&in_use.first[firing->event][i], firing);
+        if (getpid() != firing->pid)
+            return FORKSAFE_OK; /* forked by it: the rest of this firing is the parent's */
+        verdict = one > verdict ? one : verdict;
+    }
+    return verdict;
+}
+
+static int fire(enum forksafe_event event, const struct forksafe_occasion *occasion)
+{
+    if (!in_use.setup || in_use.hooks[event] == FORKSAFE_NO_SUBSCRIBER)
+        return FORKSAFE_OK; /* as of a reload meanwhile */
+    const struct fks_vm_event firing = {.event = event,
+                                        .occasion = occasion,
+                                        .pid = getpid(),
+                                        .ppid = getppid(),
+                                        .generation = in_use.generation};
+    int verdict = FORKSAFE_OK;
+    note_arrival(event, occasion);
+    if (in_use.count[event])
+        verdict = run_subscribers(&firing);
+    else
+        record_alone(event, occasion, FORKSAFE_OUTCOME_OK);
+    if (event == FORKSAFE_POST_WORKER_INIT && getpid() == firing.pid)
         fks_journal_state(in_use.journal, FORKSAFE_STATE_READY);
     return verdict;
 }
 
+static bool has_queued(void)
+{
+    return atomic_load(&queue_head) != atomic_load(&queue_tail);
+}
+
 static int fire_queued(int verdict)
 {
-    while (atomic_load(&queue_head) != atomic_load(&queue_tail)) {
+    while (has_queued()) {
         struct queued next = queue[atomic_load(&queue_head) % QUEUE];
         atomic_fetch_add(&queue_head, 1);
-        int one = fire(next.event, &next.occasion);
-        if (one > verdict)
-            verdict = one;
+        int one = next.pid == getpid() ? fire(next.event, &next.occasion) : FORKSAFE_OK;
+        verdict = one > verdict ? one : verdict;
     }
+    return verdict;
+}
+
+/* Runs what was put aside, and gives the lock back; a handler may come in between the two, so it
+ * looks again. Returns the verdict of all. */
+static int leave(int verdict)
+{
+    do {
+        verdict = fire_queued(verdict);
+        atomic_store(&owner, 0);
+    } while (has_queued() && enter(false) == ENTERED);
     return verdict;
 }
 
@@ -285,27 +337,37 @@ int fks_dispatch_emit(enum forksafe_event event, const struct forksafe_occasion 
     case ENTERED:
         break;
     }
-    int verdict = fire_queued(fire(event, occasion));
-    leave();
-    return verdict;
+    int verdict = atomic_exchange(&owed, FORKSAFE_OK);
+    int one = fire(event, occasion);
+    return leave(one > verdict ? one : verdict);
 }
 
-int fks_dispatch_use(struct fks_setup *setup, struct fks_journal *journal,
-                     const uint32_t hooks[FORKSAFE_EVENT_COUNT], uint32_t generation,
-                     struct fks_setup **before)
+int fks_dispatch_hold(struct fks_error *error)
 {
-    if (enter(true) != ENTERED)
-        return FORKSAFE_EUSAGE;
-    *before = in_use.setup;
-    in_use.setup = setup;
-    if (!setup) {
-        leave();
+    enum entry entry = enter(true);
+    if (entry == ENTERED)
         return 0;
-    }
+    return fks_fail(error, FORKSAFE_EUSAGE, "a subscriber runs in %s thread; reload again later",
+                    entry == NESTED ? "this very" : "another");
+}
+
+void fks_dispatch_release(void)
+{
+    int verdict = leave(FORKSAFE_OK);
+    if (verdict != FORKSAFE_OK)
+        atomic_store(&owed, verdict);
+}
+
+struct fks_setup *fks_dispatch_use(struct fks_setup *setup, struct fks_journal *journal,
+                                   const uint32_t hooks[FORKSAFE_EVENT_COUNT], uint32_t generation)
+{
+    struct fks_setup *before = in_use.setup;
+    in_use.setup = setup;
+    if (!setup)
+        return before;
     in_use.journal = journal;
     in_use.generation = generation;
     memcpy(in_use.hooks, hooks, sizeof in_use.hooks);
     index_subscribers();
-    leave();
-    return 0;
+    return before;
 }

@@ -7,6 +7,7 @@
 #include "forksafe/forksafe.h"
 
 #include <errno.h>
+#include <stdatomic.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -27,11 +28,14 @@
 
 /* This process's set-up; made in the master, inherited by its children. */
 static struct {
-    struct fks_setup *setup;     /* whose subscribers run; NULL: inert */
-    struct fks_setup *journaled; /* whose config the journal was made from; kept as long as it */
+    struct fks_setup *setup; /* whose subscribers run; NULL: inert */
     struct fks_journal *journal;
-    char *journal_path; /* fks_instance_journal: instead of the config's */
+    char name[FKS_INSTANCE]; /* what the journal was made for */
+    char *journal_path;      /* fks_instance_journal: instead of the config's */
 } instance;
+
+/* The process that is in forksafe_open; 0: none. */
+static _Atomic pid_t opening;
 
 /* The host as this build knows it: an adapter built for an older header has a shorter one. */
 static int copy_host(struct forksafe_host *out, const struct forksafe_host *host)
@@ -102,32 +106,7 @@ static void open_journal(struct fks_setup *setup, const struct forksafe_host *ho
                     ? ""
                     : "no journal file, `forksafe debug` will not find this server: ",
                 error.text);
-    instance.journaled = setup;
-}
-
-/* Takes what was in use before out of use, and frees it. */
-static void retire_setup(struct fks_setup *before)
-{
-    if (before != instance.journaled)
-        fks_setup_destroy(before);
-}
-
-/* Tells log and journal why nothing runs. At a reload, what ran until now ends here. */
-static int stay_inert(struct fks_setup *setup, const struct forksafe_host *host, const char *status,
-                      const char *environment, const char *line, enum forksafe_log_level level)
-{
-    struct fks_setup *before = NULL;
-    if (instance.setup && fks_dispatch_use(NULL, NULL, NULL, 0, &before))
-        return FORKSAFE_EUSAGE;
-    instance.setup = NULL;
-    retire_setup(before);
-    fks_log(level, "%s; no subscriber runs", line);
-    open_journal(setup, host);
-    if (instance.journal)
-        fks_journal_status(instance.journal, status, environment, line);
-    if (setup != instance.journaled)
-        fks_setup_destroy(setup);
-    return FORKSAFE_EOFF;
+    snprintf(instance.name, sizeof instance.name, "%s", setup->config.instance);
 }
 
 static void list_subscribers(struct fks_setup *setup, const uint32_t hooks[FORKSAFE_EVENT_COUNT])
@@ -148,7 +127,7 @@ static void list_subscribers(struct fks_setup *setup, const uint32_t hooks[FORKS
         };
         list[i].id = fks_journal_add_subscriber(instance.journal, &entry);
         if (list[i].id != FORKSAFE_NO_SUBSCRIBER)
-            list[i].failed_before = fks_dispatch_failures(instance.journal, list[i].id);
+            list[i].failed_before = fks_journal_failures(instance.journal, list[i].id);
         if (hooks[list[i].event] == FORKSAFE_NO_SUBSCRIBER)
             fks_log(FORKSAFE_LOG_WARNING,
                     "%s: subscriber '%s' never runs here: this container has no such fork point",
@@ -156,10 +135,14 @@ static void list_subscribers(struct fks_setup *setup, const uint32_t hooks[FORKS
     }
 }
 
-/* The new setup is whole: from here on nothing fails. */
-static int put_in_use(struct fks_setup *setup, const struct forksafe_host *host)
+/* The new setup is whole: nothing can fail but the lock. */
+static int put_in_use(struct fks_setup *setup, const struct forksafe_host *host,
+                      struct fks_error *error)
 {
     uint32_t hooks[FORKSAFE_EVENT_COUNT];
+    int result = fks_dispatch_hold(error);
+    if (result)
+        return result;
     for (int event = 0; event < FORKSAFE_EVENT_COUNT; event++)
         hooks[event] = setup->hooks[event]
                            ? fks_journal_add_hook(instance.journal, setup->hooks[event],
@@ -167,13 +150,10 @@ static int put_in_use(struct fks_setup *setup, const struct forksafe_host *host)
                            : FORKSAFE_NO_SUBSCRIBER;
     uint32_t generation = fks_journal_next_generation(instance.journal);
     list_subscribers(setup, hooks);
-    struct fks_setup *before = NULL;
-    int result = fks_dispatch_use(setup, instance.journal, hooks, generation, &before);
-    if (result)
-        return result;
-    fks_log_init(host, setup->config.instance, setup->config.log_level);
-    retire_setup(before);
+    fks_setup_destroy(fks_dispatch_use(setup, instance.journal, hooks, generation));
     instance.setup = setup;
+    fks_log_init(host, setup->config.instance, setup->config.log_level);
+    fks_dispatch_release();
     fks_atfork_arm(host);
     return 0;
 }
@@ -205,7 +185,7 @@ static int load_and_swap(struct fks_setup *setup, const struct forksafe_host *ho
     if (!result && setup->failed && (reload || setup->config.required))
         result = fks_fail(error, FORKSAFE_ESCRIPT, "%zu wrong keys or scripts", setup->failed);
     if (!result)
-        result = put_in_use(setup, host);
+        result = put_in_use(setup, host, error);
     if (!result && !reload)
         say_configured(host);
     return result;
@@ -227,45 +207,96 @@ static int give_up(struct fks_setup *setup, const struct forksafe_host *host,
     }
     if (reload) /* the old set-up goes on, and with it its level */
         fks_log_level(instance.setup->config.log_level, instance.setup->config.instance);
-    if (setup != instance.journaled)
-        fks_setup_destroy(setup);
+    fks_setup_destroy(setup);
     return required && !reload ? FORKSAFE_EREQUIRED : error->code;
+}
+
+/* Tells log and journal why nothing runs. At a reload, what ran until now ends here. */
+static int stay_inert(struct fks_setup *setup, const struct forksafe_host *host, const char *status,
+                      const char *line, enum forksafe_log_level level)
+{
+    struct fks_error error;
+    if (instance.setup) {
+        int result = fks_dispatch_hold(&error);
+        if (result)
+            return give_up(setup, host, &error, false);
+        fks_setup_destroy(fks_dispatch_use(NULL, NULL, NULL, 0));
+        instance.setup = NULL;
+        fks_dispatch_release();
+    }
+    fks_log(level, "%s; no subscriber runs", line);
+    open_journal(setup, host);
+    if (instance.journal)
+        fks_journal_status(instance.journal, status, NULL, line);
+    fks_setup_destroy(setup);
+    return FORKSAFE_EOFF;
+}
+
+/* A journal has one master. A process that inherited the library open would change its tables under
+ * the master's hands. */
+static bool is_someone_elses(const struct forksafe_host *host)
+{
+    pid_t master = host->master ? host->master : getpid();
+    if (!instance.journal || fks_journal_header(instance.journal)->master_pid == master)
+        return false;
+    fks_log(FORKSAFE_LOG_ERROR,
+            "forksafe is open already, by process %d, from which this one was forked: only the "
+            "master can reload",
+            (int)fks_journal_header(instance.journal)->master_pid);
+    return true;
+}
+
+/* This server cannot be served as it is configured. */
+static int tell_problem(struct fks_setup *setup, const struct forksafe_host *host)
+{
+    char status[FORKSAFE_STATUS_TEXT], line[512];
+    bool required = setup->config.required;
+    snprintf(status, sizeof status, "%s error", host->environment);
+    snprintf(line, sizeof line, "%s error: %s", host->environment, host->problem);
+    int result = stay_inert(setup, host, status, line, FORKSAFE_LOG_ERROR);
+    return required && result == FORKSAFE_EOFF ? FORKSAFE_EREQUIRED : result;
+}
+
+static int open_host(const struct forksafe_host *host)
+{
+    struct fks_error error = {0};
+    struct fks_setup *setup;
+    const char *why;
+    if (is_someone_elses(host))
+        return FORKSAFE_EUSAGE;
+    if (!instance.setup)
+        fks_log_init(host, "-", FORKSAFE_LOG_INFO);
+    if (!host->ini || !*host->ini) {
+        fks_log(FORKSAFE_LOG_INFO,
+                "no ini: name one in the %s configuration or in FORKSAFE_INI; no subscriber runs",
+                host->environment);
+        return FORKSAFE_EINI;
+    }
+    if (fks_setup_create(&setup, host->ini, &error))
+        return give_up(NULL, host, &error, false);
+    fks_log_level(setup->config.log_level, setup->config.instance);
+    if (switched_off(&setup->config, host, &why))
+        return stay_inert(setup, host, why, why, FORKSAFE_LOG_INFO);
+    if (host->problem)
+        return tell_problem(setup, host);
+    bool required = setup->config.required;
+    return load_and_swap(setup, host, &error) ? give_up(setup, host, &error, required) : 0;
 }
 
 int forksafe_open(const struct forksafe_host *given)
 {
     struct forksafe_host host;
-    struct fks_error error = {0};
-    struct fks_setup *setup;
-    const char *why;
+    pid_t self = getpid(), other = 0;
     if (getauxval(AT_SECURE)) /* a setuid host: promise 13 */
         return FORKSAFE_EOFF;
     if (copy_host(&host, given))
         return FORKSAFE_EUSAGE;
-    if (!instance.setup)
-        fks_log_init(&host, "-", FORKSAFE_LOG_INFO);
-    if (!host.ini || !*host.ini) {
-        fks_log(FORKSAFE_LOG_INFO,
-                "no ini: name one in the %s configuration or in FORKSAFE_INI; no subscriber runs",
-                host.environment);
-        return FORKSAFE_EINI;
-    }
-    if (fks_setup_create(&setup, host.ini, &error))
-        return give_up(NULL, &host, &error, false);
-    fks_log_level(setup->config.log_level, setup->config.instance);
-    if (switched_off(&setup->config, &host, &why))
-        return stay_inert(setup, &host, why, NULL, why, FORKSAFE_LOG_INFO);
-    if (host.problem) {
-        char status[FORKSAFE_STATUS_TEXT], line[512];
-        snprintf(status, sizeof status, "%s error", host.environment);
-        snprintf(line, sizeof line, "%s error: %s", host.environment, host.problem);
-        bool required = setup->config.required;
-        stay_inert(setup, &host, status, NULL, line, FORKSAFE_LOG_ERROR);
-        return required ? FORKSAFE_EREQUIRED : FORKSAFE_EOFF;
-    }
-    if (load_and_swap(setup, &host, &error))
-        return give_up(setup, &host, &error, setup->config.required);
-    return 0;
+    while (!atomic_compare_exchange_strong(&opening, &other, self))
+        if (other == self) /* else it was inherited: that thread is not here */
+            return FORKSAFE_EUSAGE;
+    int result = open_host(&host);
+    atomic_store(&opening, 0);
+    return result;
 }
 
 int forksafe_prepare(const struct forksafe_host *given)
@@ -291,9 +322,9 @@ int forksafe_emit(enum forksafe_event event, const struct forksafe_occasion *occ
     if (!instance.setup)
         return FORKSAFE_OK;
     struct forksafe_occasion known = {0};
-    if ((unsigned)event >= FORKSAFE_EVENT_COUNT || !occasion || occasion->size > sizeof known)
+    if ((unsigned)event >= FORKSAFE_EVENT_COUNT || !occasion || !occasion->size)
         return FORKSAFE_OK;
-    memcpy(&known, occasion, occasion->size);
+    memcpy(&known, occasion, occasion->size < sizeof known ? occasion->size : sizeof known);
     int errno_before = errno;
     int verdict = fks_dispatch_emit(event, &known, true);
     errno = errno_before;
@@ -314,7 +345,7 @@ char *forksafe_debug_json(void)
     if (!instance.journal || fks_reader_over(&reader, fks_journal_header(instance.journal),
                                              fks_journal_path(instance.journal), NULL))
         return NULL;
-    char *text = fks_debug_text(&reader, 1, instance.journaled->config.instance, 0, NULL);
+    char *text = fks_debug_text(&reader, 1, instance.name, 0, NULL);
     fks_reader_close(reader);
     return text;
 }
@@ -337,6 +368,11 @@ const char *forksafe_version(void)
 const struct fks_settings *fks_instance_settings(void)
 {
     return instance.setup ? instance.setup->settings : NULL;
+}
+
+size_t fks_instance_failed(void)
+{
+    return instance.setup ? instance.setup->failed : 0;
 }
 
 void fks_instance_journal(const char *path)

@@ -263,6 +263,15 @@ void fks_journal_end(struct fks_journal *journal, struct fks_run *run,
     raise_to(&slot->slowest_ns, duration);
 }
 
+uint64_t fks_journal_failures(const struct fks_journal *journal, uint32_t subscriber)
+{
+    uint64_t sum = 0;
+    for (int outcome = FORKSAFE_OUTCOME_ERROR; outcome < FORKSAFE_OUTCOME_QUEUED; outcome++)
+        if (subscriber < journal->subscriber_capacity)
+            sum += __atomic_load_n(&journal->cells[subscriber].outcomes[outcome], __ATOMIC_RELAXED);
+    return sum;
+}
+
 /* Length of the longest beginning of at most `limit` bytes that cuts no UTF-8 sequence. */
 size_t fks_whole_characters(const char *text, size_t limit)
 {

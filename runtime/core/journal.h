@@ -122,6 +122,9 @@ void fks_journal_begin(struct fks_journal *journal, struct fks_run *run);
 void fks_journal_end(struct fks_journal *journal, struct fks_run *run,
                      enum forksafe_outcome outcome);
 
+/* Runs of a subscriber (its index) that did not end well, in all processes and generations. */
+uint64_t fks_journal_failures(const struct fks_journal *journal, uint32_t subscriber);
+
 /* Keeps an error text with its traceback in this process's error area. Before or after end. */
 void fks_journal_error(struct fks_journal *journal, const struct fks_run *run, const char *text,
                        size_t length);

@@ -9,15 +9,12 @@
 #include <time.h>
 
 #include "journal.h"
+#include "vm_private.h"
 
 #define TICK       10000 /* instructions between two looks at the clocks */
 #define WALL_TIMES 10u
 
-static struct {
-    uint64_t cpu_ns, wall_ns; /* allowed; 0: no limit */
-    uint64_t wall_start, cpu_start;
-    bool cpu_known, expired;
-} run;
+const char fks_limits_stopped[] = "stopped: it ran longer than forksafe.time_limit allows";
 
 static uint64_t thread_cpu(void)
 {
@@ -26,27 +23,31 @@ static uint64_t thread_cpu(void)
     return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
 
-static bool over_limit(void)
+static bool over_limit(struct fks_limits *run)
 {
     uint64_t cpu = thread_cpu();
-    if (!run.cpu_known) {
-        run.cpu_known = true;
-        run.cpu_start = cpu;
+    if (!run->cpu_known ||
+        cpu < run->cpu_start) { /* a script that forks: the child's clock is new */
+        run->cpu_known = true;
+        run->cpu_start = cpu;
     }
-    return cpu - run.cpu_start > run.cpu_ns || fks_now() - run.wall_start > run.wall_ns;
+    return cpu - run->cpu_start > run->cpu_ns || fks_now() - run->wall_start > run->wall_ns;
 }
 
 static void tick(lua_State *L, lua_Debug *where)
 {
+    struct fks_vm *vm = fks_vm_of(L);
+    struct fks_limits *run = &vm->limits;
     (void)where;
-    if (!run.cpu_ns || (!run.expired && !over_limit()))
+    fks_vm_pace(vm);
+    if (!run->cpu_ns || (!run->expired && !over_limit(run)))
         return;
-    run.expired = true;
+    run->expired = true;
     /* A pcall around the loop would catch one error: from here on every instruction throws. Not
      * every call: our own message handler is a C function, and must get through. */
     lua_sethook(L, tick, LUA_MASKCOUNT, 1);
     luaL_where(L, 0); /* a hook is no level of its own: 0 is the Lua function that runs */
-    lua_pushstring(L, "stopped: it ran longer than forksafe.time_limit allows");
+    lua_pushstring(L, fks_limits_stopped);
     lua_concat(L, 2);
     lua_error(L);
 }
@@ -56,19 +57,19 @@ void fks_limits_install(lua_State *L)
     lua_sethook(L, tick, LUA_MASKCOUNT, TICK);
 }
 
-void fks_limits_begin(uint64_t cpu_ns, uint64_t now)
+void fks_limits_begin(struct fks_limits *run, uint64_t cpu_ns, uint64_t now)
 {
-    run.cpu_ns = cpu_ns;
-    run.wall_ns = cpu_ns * WALL_TIMES;
-    run.wall_start = now;
-    run.cpu_known = run.expired = false;
+    run->cpu_ns = cpu_ns;
+    run->wall_ns = cpu_ns * WALL_TIMES;
+    run->wall_start = now;
+    run->cpu_known = run->expired = false;
 }
 
-bool fks_limits_end(lua_State *L)
+bool fks_limits_end(struct fks_limits *run, lua_State *L)
 {
-    bool expired = run.expired;
-    run.cpu_ns = 0;
-    run.expired = false;
+    bool expired = run->expired;
+    run->cpu_ns = 0;
+    run->expired = false;
     if (expired)
         fks_limits_install(L);
     return expired;

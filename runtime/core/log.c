@@ -17,7 +17,7 @@
 static struct {
     void (*log)(void *data, enum forksafe_log_level level, const char *line);
     void *data;
-    char instance[65];
+    char instance[FKS_INSTANCE];
     enum forksafe_log_level level;
 } sink = {.instance = "-", .level = FORKSAFE_LOG_INFO};
 
@@ -83,7 +83,9 @@ void fks_log(enum forksafe_log_level level, const char *format, ...)
     char text[LINE];
     va_list arguments;
     va_start(arguments, format);
-    vsnprintf(text, sizeof text, format, arguments);
+    int length = vsnprintf(text, sizeof text, format, arguments);
     va_end(arguments);
+    if (length >= (int)sizeof text)
+        memcpy(text + sizeof text - 4, "...", 4);
     fks_log_text(level, text);
 }

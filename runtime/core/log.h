@@ -8,6 +8,8 @@
 
 #include "forksafe/forksafe.h"
 
+#define FKS_INSTANCE 65 /* bytes of an instance's name, with its NUL */
+
 /* Where lines go and from which level on. `instance` is copied. Master. */
 void fks_log_init(const struct forksafe_host *host, const char *instance,
                   enum forksafe_log_level level);

@@ -10,8 +10,9 @@
 #include <stddef.h>
 
 #if defined(__SANITIZE_ADDRESS__)
-#define DEEPBIND 0 /* ASan refuses RTLD_DEEPBIND: such a build is not for hosts with another Lua \
-                    */
+#define DEEPBIND                                                                    \
+    0 /* ASan refuses RTLD_DEEPBIND: such a build is not for hosts with another Lua \
+       */
 #else
 #define DEEPBIND RTLD_DEEPBIND
 #endif
@@ -25,7 +26,7 @@ static const char library[] = "libluajit-5.1.so.2";
 #elif defined(__aarch64__)
 #define JUMP(name)                                                                             \
     "bti c\n\tadrp x16, fks_jump_" #name "\n\tldr x16, [x16, :lo12:fks_jump_" #name "]\n\tbr " \
-                                                                                    "x16\n"
+    "x16\n"
 #else
 #error "luajit.c knows the jump instruction of x86-64 and arm64 only"
 #endif

@@ -18,6 +18,7 @@
 /* Every function of LuaJIT's C API that we call: one name, one jump. */
 #define FKS_LUAJIT_FUNCTIONS(X) \
     X(lua_newstate)             \
+    X(lua_getallocf)            \
     X(lua_close)                \
     X(lua_atpanic)              \
     X(lua_gettop)               \

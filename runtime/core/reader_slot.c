@@ -6,6 +6,7 @@
  */
 #include "reader_private.h"
 
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -185,15 +186,14 @@ uint64_t fks_reader_overwritten(const struct fks_reader *reader, const struct fk
     return last > reader->header.records_per_slot ? last - reader->header.records_per_slot : 0;
 }
 
-/* Of a record that is written nothing changes but `ended`, at once: two copies that agree are
- * whole. */
-static bool is_whole(const struct forksafe_record *before, const struct forksafe_record *now,
-                     uint64_t number)
+/* Whether two copies of a record agree byte for byte, but for `ended`: of a record that is written
+ * nothing else changes, and that at once, so that both are whole then. */
+static bool agree(const void *before, const void *now)
 {
-    struct forksafe_record expected = *before;
-    expected.ended = now->ended;
-    return now->sequence == 2 * number && !memcmp(&expected, now, sizeof expected) &&
-           is_possible(now);
+    size_t ended = offsetof(struct forksafe_record, ended), rest = ended + sizeof(uint64_t);
+    return !memcmp(before, now, ended) &&
+           !memcmp((const char *)before + rest, (const char *)now + rest,
+                   sizeof(struct forksafe_record) - rest);
 }
 
 uint32_t fks_reader_records(struct fks_reader *reader, uint32_t index, uint64_t first,
@@ -213,7 +213,8 @@ uint32_t fks_reader_records(struct fks_reader *reader, uint32_t index, uint64_t 
         !fks_reader_fetch(reader, at, out, count * sizeof *out))
         return 0;
     for (uint32_t i = 0; i < count; i++)
-        if (!is_whole(&before[i], &out[i], first + i))
+        if (out[i].sequence != 2 * (first + i) || !agree(&before[i], &out[i]) ||
+            !is_possible(&out[i]))
             out[i].sequence = 0;
     return count;
 }

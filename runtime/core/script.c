@@ -8,10 +8,12 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include "names.h"
@@ -26,6 +28,7 @@ struct walk {
     uid_t ini_owner;
     fks_script_complaint complain;
     void *data;
+    char trusted[PATH_MAX]; /* the directory found good last, with all above it */
 };
 
 uint64_t fks_hash(const void *bytes, size_t length)
@@ -56,11 +59,16 @@ static bool is_lua_name(const char *name)
     return name[0] != '.' && length > 4 && !strcmp(name + length - 4, ".lua");
 }
 
-/* Who may write what runs inside the server: see promise 12 (OpenSSH's StrictModes, suEXEC). */
-static const char *distrust(const struct stat *info, uid_t ini_owner)
+/* Who may write what runs inside the server: as OpenSSH's StrictModes and suEXEC. Returns what is
+ * wrong, and what to do about it. */
+static const char *distrust(const struct stat *info, const struct statvfs *mount, uid_t ini_owner)
 {
     if (info->st_uid != 0 && info->st_uid != geteuid() && info->st_uid != ini_owner)
         return "it belongs to another user; chown it to the user that starts the server";
+    if (mount->f_flag & ST_RDONLY) /* a ConfigMap: mode 0777, and nobody can write it */
+        return NULL;
+    if (S_ISDIR(info->st_mode) && info->st_mode & S_ISVTX)
+        return NULL; /* only owners replace what lies in it, and those are looked at */
     if (info->st_mode & S_IWOTH)
         return "everybody may write it; chmod o-w";
     if (geteuid() == 0 && (info->st_mode & S_IWGRP) && info->st_gid != 0)
@@ -68,22 +76,77 @@ static const char *distrust(const struct stat *info, uid_t ini_owner)
     return NULL;
 }
 
-static int read_all(int fd, struct fks_script *script)
+/* A directory and all above it: who may write one of them can put another script in its place.
+ * `directory` has no symbolic links in it; cut to the one that is wrong. */
+static const char *distrust_directory(char *directory, uid_t ini_owner)
 {
-    script->text = malloc(script->length ? script->length : 1);
+    struct stat info;
+    struct statvfs mount;
+    for (char *end = directory + strlen(directory);; end = strrchr(directory, '/')) {
+        *end = '\0';
+        const char *path = *directory ? directory : "/";
+        if (lstat(path, &info) || statvfs(path, &mount))
+            return "it cannot be looked at; correct forksafe.scripts in the ini";
+        const char *doubt = distrust(&info, &mount, ini_owner);
+        if (doubt || !*directory)
+            return doubt;
+    }
+}
+
+/* Whether scripts of this directory may be loaded; `path` is what the complaint is about. */
+static int check_directory(struct walk *walk, const char *real, const char *path,
+                           struct fks_error *error)
+{
+    char directory[PATH_MAX];
+    if (!strcmp(real, walk->trusted))
+        return 0;
+    snprintf(directory, sizeof directory, "%s", strcmp(real, "/") ? real : "");
+    const char *doubt = distrust_directory(directory, walk->ini_owner);
+    if (!doubt) {
+        snprintf(walk->trusted, sizeof walk->trusted, "%s", real);
+        return 0;
+    }
+    if (!strcmp(directory, path))
+        return fks_fail(error, FORKSAFE_ESCRIPT, "%s: scripts not loaded: %s", path, doubt);
+    return fks_fail(error, FORKSAFE_ESCRIPT, "%s: not loaded, because of %s: %s", path,
+                    *directory ? directory : "/", doubt);
+}
+
+/* Where the file really lies: a symbolic link may lead out of the script directory. */
+static int check_place(struct walk *walk, const struct fks_script *script, struct fks_error *error)
+{
+    char real[PATH_MAX];
+    if (!realpath(script->path, real))
+        return fks_fail(error, FORKSAFE_ESCRIPT, "%s: not loaded: %s", script->path,
+                        strerror(errno));
+    char *slash = strrchr(real, '/');
+    slash[slash == real] = '\0'; /* "/" keeps its own */
+    return check_directory(walk, real, script->path, error);
+}
+
+/* The whole text, `length` bytes by now; a file that is being written meanwhile is not half a
+ * script. */
+static int read_all(int fd, struct fks_script *script, struct fks_error *error)
+{
+    size_t got = 0, room = script->length + 1; /* one more: to see its end */
+    script->text = malloc(room);
     if (!script->text)
-        return -1;
-    size_t got = 0;
-    while (got < script->length) {
-        ssize_t n = read(fd, script->text + got, script->length - got);
+        return fks_fail(error, FORKSAFE_ENOMEM, "%s: out of memory", script->path);
+    for (;;) {
+        ssize_t n = read(fd, script->text + got, room - got);
         if (n < 0 && errno == EINTR)
             continue;
-        if (n <= 0)
-            break;
+        if (n < 0)
+            return fks_fail(error, FORKSAFE_ESCRIPT, "%s: cannot read the script: %s", script->path,
+                            strerror(errno));
         got += (size_t)n;
+        if (n == 0 || got == room)
+            break;
     }
-    script->length = got;
-    return 0;
+    if (got == script->length)
+        return 0;
+    return fks_fail(error, FORKSAFE_ESCRIPT, "%s: it was changed while it was read; reload",
+                    script->path);
 }
 
 static int read_script(struct walk *walk, struct fks_script *script, struct fks_error *error)
@@ -95,12 +158,13 @@ static int read_script(struct walk *walk, struct fks_script *script, struct fks_
                         "the user that starts the server",
                         script->path, strerror(errno));
     struct stat info;
+    struct statvfs mount;
     const char *doubt = NULL;
     int result = 0;
-    if (fstat(fd, &info) || !S_ISREG(info.st_mode))
+    if (fstat(fd, &info) || fstatvfs(fd, &mount) || !S_ISREG(info.st_mode))
         result = fks_fail(error, FORKSAFE_ESCRIPT, "%s: not a regular file; remove or rename it",
                           script->path);
-    else if ((doubt = distrust(&info, walk->ini_owner)))
+    else if ((doubt = distrust(&info, &mount, walk->ini_owner)))
         result = fks_fail(error, FORKSAFE_ESCRIPT, "%s: not loaded: %s", script->path, doubt);
     else if (info.st_size > MOST_BYTES)
         result = fks_fail(error, FORKSAFE_ESCRIPT, "%s: larger than 4 MiB; split it", script->path);
@@ -108,8 +172,9 @@ static int read_script(struct walk *walk, struct fks_script *script, struct fks_
         script->length = (size_t)info.st_size;
         script->mtime_ns =
             (uint64_t)info.st_mtim.tv_sec * 1000000000u + (uint64_t)info.st_mtim.tv_nsec;
-        if (read_all(fd, script))
-            result = fks_fail(error, FORKSAFE_ENOMEM, "%s: out of memory", script->path);
+        result = check_place(walk, script, error);
+        if (!result)
+            result = read_all(fd, script, error);
     }
     close(fd);
     if (!result)
@@ -177,10 +242,17 @@ static int read_folder(struct walk *walk, const char *directory, const char *bel
     struct stat info;
     if (!path || !further)
         fks_fail(error, FORKSAFE_ENOMEM, "%s: out of memory", directory);
-    else if (stat(path, &info) || !S_ISDIR(info.st_mode) || depth == MOST_DEPTH)
+    else if (stat(path, &info) || !S_ISDIR(info.st_mode))
         result = 0;
+    else if (depth == MOST_DEPTH)
+        result = fks_fail(error, FORKSAFE_ESCRIPT, "%s: deeper than %d folders; not looked into",
+                          path, MOST_DEPTH);
     else
         result = read_directory(walk, path, further, depth + 1, error);
+    if (result == FORKSAFE_ESCRIPT) { /* a folder of modules is no reason to go without the rest */
+        walk->complain(error, walk->data);
+        result = 0;
+    }
     free(path);
     free(further);
     return result;
@@ -193,8 +265,10 @@ static int read_directory(struct walk *walk, const char *directory, const char *
     int count = scandir(directory, &entries, NULL, NULL);
     if (count < 0)
         return fks_fail(error, FORKSAFE_ESCRIPT,
-                        "%s: cannot read the script directory: %s; make it, or correct "
-                        "forksafe.scripts in the ini",
+                        depth ? "%s: cannot read the folder: %s; make it readable for the user "
+                                "that starts the server"
+                              : "%s: cannot read the script directory: %s; make it, or correct "
+                                "forksafe.scripts in the ini",
                         directory, strerror(errno));
     int result = 0;
     for (int i = 0; i < count; i++) {
@@ -223,14 +297,10 @@ int fks_scripts_init(struct fks_scripts *out, const char *directory, uid_t ini_o
                      fks_script_complaint complain, void *data, struct fks_error *error)
 {
     struct walk walk = {.out = out, .ini_owner = ini_owner, .complain = complain, .data = data};
+    char real[PATH_MAX];
     *out = (struct fks_scripts){0};
-    struct stat info;
-    const char *doubt;
-    int result = 0;
-    if (!stat(directory, &info) && (doubt = distrust(&info, ini_owner)) &&
-        !(info.st_mode & S_ISVTX))
-        result = fks_fail(error, FORKSAFE_ESCRIPT, "%s: scripts not loaded: %s", directory, doubt);
-    else
+    int result = realpath(directory, real) ? check_directory(&walk, real, directory, error) : 0;
+    if (!result)
         result = read_directory(&walk, directory, "", 0, error);
     if (result) {
         fks_scripts_finish(out);

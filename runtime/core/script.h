@@ -35,9 +35,12 @@ struct fks_scripts {
 /* Called for each file that cannot be used. */
 typedef void (*fks_script_complaint)(const struct fks_error *error, void *data);
 
-/* Reads every *.lua below `directory`. A file that cannot be read or trusted (promise 12: owned by
- * root, the effective user or the owner of the ini, not writable by others, nor by a group when we
- * are root) is left out after a complaint; checked on the descriptor that is read. Returns 0 and
+/* Reads every *.lua below `directory`. A file is trusted if it, and every directory above the place
+ * where it really lies, is owned by root, the effective user or the owner of the ini, and not
+ * writable by others, nor by a group when we are root; a read-only mount cannot be written, and in
+ * a sticky directory the owner of the file counts. One that cannot be read or trusted, and a folder
+ * that cannot be read, is left out after a complaint. The file is checked on the descriptor that is
+ * read. Returns 0 and
  * *out for fks_scripts_finish; FORKSAFE_ESCRIPT where the directory itself cannot be used,
  * FORKSAFE_ENOMEM. Master only, blocks on the file system. */
 int fks_scripts_init(struct fks_scripts *out, const char *directory, uid_t ini_owner,

@@ -34,45 +34,50 @@ static int longest_first(const void *left, const void *right)
     return (a->length < b->length) - (a->length > b->length);
 }
 
-static void add_part(struct fks_scrub *scrub, const char *name, const char *text, size_t length)
+static void finish(struct secret *secret)
 {
-    if (length < SHORTEST || is_common_word(text, length))
-        return;
-    if (scrub->count == scrub->room) {
-        size_t room = scrub->room ? scrub->room * 2 : 32;
-        struct secret *grown = realloc(scrub->secrets, room * sizeof *grown);
-        if (!grown)
-            return;
-        scrub->secrets = grown;
-        scrub->room = room;
-    }
-    struct secret *secret = &scrub->secrets[scrub->count];
-    *secret =
-        (struct secret){.name = strdup(name), .text = strndup(text, length), .length = length};
-    if (secret->name && secret->text) {
-        scrub->count++;
-        return;
-    }
     free(secret->name);
     free(secret->text);
 }
 
+static int add_part(struct fks_scrub *scrub, const char *name, const char *text, size_t length)
+{
+    if (length < SHORTEST || is_common_word(text, length))
+        return 0;
+    if (scrub->count == scrub->room) {
+        size_t room = scrub->room ? scrub->room * 2 : 32;
+        struct secret *grown = realloc(scrub->secrets, room * sizeof *grown);
+        if (!grown)
+            return -1;
+        scrub->secrets = grown;
+        scrub->room = room;
+    }
+    struct secret secret = {.name = strdup(name), .text = strndup(text, length), .length = length};
+    if (!secret.name || !secret.text) {
+        finish(&secret);
+        return -1;
+    }
+    scrub->secrets[scrub->count++] = secret;
+    return 0;
+}
+
 /* The whole value, each of its lines, and the password inside a URL: a script may have taken it
  * apart. */
-static void add_value(struct fks_scrub *scrub, const char *name, const char *value)
+static int add_value(struct fks_scrub *scrub, const char *name, const char *value)
 {
-    add_part(scrub, name, value, strlen(value));
+    int result = add_part(scrub, name, value, strlen(value));
     for (const char *line = value; *line;) {
         size_t length = strcspn(line, "\n");
         if (length < strlen(value))
-            add_part(scrub, name, line, length);
+            result |= add_part(scrub, name, line, length);
         line += length + (line[length] == '\n');
     }
     const char *start = strstr(value, "://");
     const char *at = start ? strchr(start, '@') : NULL;
     const char *colon = at ? memchr(start + 3, ':', (size_t)(at - start - 3)) : NULL;
     if (colon)
-        add_part(scrub, name, colon + 1, (size_t)(at - colon - 1));
+        result |= add_part(scrub, name, colon + 1, (size_t)(at - colon - 1));
+    return result;
 }
 
 static void sort(struct fks_scrub *scrub)
@@ -81,39 +86,62 @@ static void sort(struct fks_scrub *scrub)
         qsort(scrub->secrets, scrub->count, sizeof *scrub->secrets, longest_first);
 }
 
+/* Ours, and public: they stand in the debug object. */
+static bool is_ours(const char *name)
+{
+    return !strncmp(name, "forksafe.", 9) || !strcmp(name, "here") || !strcmp(name, "__file__");
+}
+
+static int add_pairs(struct fks_scrub *scrub, const struct fks_pairs *pairs)
+{
+    int result = 0;
+    for (size_t i = 0; i < pairs->count; i++)
+        if (!is_ours(pairs->items[i].name))
+            result |= add_value(scrub, pairs->items[i].name, pairs->items[i].value);
+    return result;
+}
+
 struct fks_scrub *fks_scrub_create(const struct fks_settings *settings)
 {
     struct fks_scrub *scrub = calloc(1, sizeof *scrub);
     if (!scrub)
         return NULL;
-    for (size_t i = 0; i < settings->settings.count; i++) {
-        const struct fks_pair *pair = &settings->settings.items[i];
-        if (strncmp(pair->name, "forksafe.", 9))
-            add_value(scrub, pair->name, pair->value);
+    if (add_pairs(scrub, &settings->settings) || add_pairs(scrub, &settings->global_conf)) {
+        fks_scrub_destroy(scrub);
+        return NULL;
     }
     sort(scrub);
     return scrub;
 }
 
-void fks_scrub_add(struct fks_scrub *scrub, const char *name, const char *value)
+void fks_scrub_allow(struct fks_scrub *scrub, const char *text)
 {
-    if (!scrub)
-        return;
+    size_t kept = 0;
+    for (size_t i = 0; i < scrub->count; i++) {
+        if (strstr(text, scrub->secrets[i].text))
+            finish(&scrub->secrets[i]);
+        else
+            scrub->secrets[kept++] = scrub->secrets[i];
+    }
+    scrub->count = kept;
+}
+
+int fks_scrub_add(struct fks_scrub *scrub, const char *name, const char *value)
+{
     for (size_t i = 0; i < scrub->count; i++)
         if (!strcmp(scrub->secrets[i].text, value))
-            return;
-    add_value(scrub, name, value);
+            return 0;
+    int result = add_value(scrub, name, value);
     sort(scrub);
+    return result;
 }
 
 void fks_scrub_destroy(struct fks_scrub *scrub)
 {
     if (!scrub)
         return;
-    for (size_t i = 0; i < scrub->count; i++) {
-        free(scrub->secrets[i].name);
-        free(scrub->secrets[i].text);
-    }
+    for (size_t i = 0; i < scrub->count; i++)
+        finish(&scrub->secrets[i]);
     free(scrub->secrets);
     free(scrub);
 }
@@ -141,7 +169,7 @@ size_t fks_scrub_text(const struct fks_scrub *scrub, const char *text, size_t le
         if (secret)
             used += (size_t)sprintf(out + used, "<%s>", secret->name);
         else
-            out[used++] = text[at];
+            out[used++] = text[at] ? text[at] : ' ';
         at += secret ? secret->length : 1;
     }
     out[used] = '\0';

@@ -12,19 +12,24 @@
 
 struct fks_scrub;
 
-/* Collects what is secret: every value of `settings` (each line of it) of five bytes and more, but
- * those of forksafe.* keys, which are our own paths and names, and the words that asbool knows.
- * Borrows the settings. NULL where memory is short. Master. */
+/* Collects what is secret: every value of the settings and of global_conf (each line of it, and the
+ * password of a URL) of five bytes and more, but those of forksafe.* keys, `here` and `__file__`,
+ * which are our own paths and names, and "false". Copies. NULL where memory is short. */
 struct fks_scrub *fks_scrub_create(const struct fks_settings *settings);
 
 /* NULL is harmless. */
 void fks_scrub_destroy(struct fks_scrub *scrub);
 
-/* One more secret, copied (an environment variable that a script has read). */
-void fks_scrub_add(struct fks_scrub *scrub, const char *name, const char *value);
+/* Text that may be seen: what stands in it is no secret. */
+void fks_scrub_allow(struct fks_scrub *scrub, const char *text);
+
+/* One more secret, copied (an environment variable that a script has read). Returns 0, or -1 where
+ * memory is short. */
+int fks_scrub_add(struct fks_scrub *scrub, const char *name, const char *value);
 
 /* Copies text into out (size bytes, NUL-terminated, cut texts end in "..."), each secret as
- * "<name>", longest first. Does not allocate. Returns the length. `scrub` NULL: copies. */
+ * "<name>", longest first, a NUL as a space. Does not allocate. Returns the length. `scrub` NULL:
+ * copies. */
 size_t fks_scrub_text(const struct fks_scrub *scrub, const char *text, size_t length, char *out,
                       size_t size);
 

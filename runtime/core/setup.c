@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 static void keep_complaint(const struct fks_error *complaint, void *data)
 {
@@ -38,11 +39,28 @@ int fks_setup_create(struct fks_setup **out, const char *ini, struct fks_error *
     return 0;
 }
 
+/* What the VM needs longer than the host lends it, and when it is built again in a child. */
+static int copy_borrowed(struct fks_setup *setup, const struct forksafe_host *host)
+{
+    size_t count = 0;
+    while (environ && environ[count])
+        count++;
+    setup->container = strdup(host->container);
+    setup->environment = calloc(count + 1, sizeof *setup->environment);
+    if (!setup->container || !setup->environment)
+        return -1;
+    for (size_t i = 0; i < count; i++)
+        if (!(setup->environment[i] = strdup(environ[i])))
+            return -1;
+    return 0;
+}
+
 static int name_hooks(struct fks_setup *setup, const struct forksafe_host *host)
 {
     for (uint32_t i = 0; i < host->point_count; i++) {
         const struct forksafe_fork_point *point = &host->points[i];
-        if (point->event < 0 || point->event >= FORKSAFE_EVENT_COUNT || setup->hooks[point->event])
+        if (!point->hook || point->event < 0 || point->event >= FORKSAFE_EVENT_COUNT ||
+            setup->hooks[point->event])
             return FORKSAFE_EUSAGE;
         if (asprintf(&setup->hooks[point->event], "containers.%s.%s", host->container,
                      point->hook) < 0) {
@@ -77,11 +95,14 @@ int fks_setup_load(struct fks_setup *setup, const struct forksafe_host *host,
                    void (*complain)(const char *text, void *data), char *(*debug_json)(void),
                    struct fks_error *error)
 {
+    if (copy_borrowed(setup, host))
+        return fks_fail(error, FORKSAFE_ENOMEM, "out of memory");
     setup->spec = (struct fks_vm_spec){
         .config = &setup->config,
         .settings = setup->settings,
         .scripts = &setup->scripts,
-        .container = host->container,
+        .container = setup->container,
+        .environment = setup->environment,
         .complain = complain,
         .debug_json = debug_json,
     };
@@ -94,6 +115,8 @@ int fks_setup_load(struct fks_setup *setup, const struct forksafe_host *host,
                         fks_error_text(result));
     for (size_t i = 0; i < setup->complaint_count; i++)
         complain(setup->complaints[i], NULL);
+    if (setup->failed > setup->complaint_count)
+        complain("more keys of the ini are wrong; see `forksafe settings`", NULL);
     load_scripts(setup);
     size_t failed;
     result = fks_vm_create(&setup->vm, &setup->spec, &failed, error);
@@ -113,5 +136,9 @@ void fks_setup_destroy(struct fks_setup *setup)
         free(setup->hooks[event]);
     for (size_t i = 0; i < setup->complaint_count; i++)
         free(setup->complaints[i]);
+    for (char **entry = setup->environment; entry && *entry; entry++)
+        free(*entry);
+    free(setup->environment);
+    free(setup->container);
     free(setup);
 }

@@ -16,6 +16,8 @@ struct fks_setup {
     struct fks_scripts scripts;
     struct fks_vm_spec spec;
     struct fks_vm *vm;
+    char *container;    /* the host's name for itself, which it may forget */
+    char **environment; /* as it was in the master */
     char *
         hooks[FORKSAFE_EVENT_COUNT]; /* "containers.uwsgi.post_fork_hook"; NULL: never fired here */
     char *complaints[16];            /* wrong keys of the ini, a line each; the first ones */

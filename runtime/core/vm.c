@@ -15,20 +15,32 @@
 #include "limits.h"
 #include "names.h"
 
-/* There is one VM for each state, and a state's allocator data is its arena: but LuaJIT offers no
- * cheap way back from a coroutine. One VM runs at a time, so a variable serves. */
-static struct fks_vm *current;
-
+/* A state's allocator data is its VM: LuaJIT hands it out for coroutines too. */
 struct fks_vm *fks_vm_of(lua_State *L)
 {
-    (void)L;
-    return current;
+    void *vm;
+    (void)lua_getallocf(L, &vm);
+    return vm;
+}
+
+static void *allocate(void *vm, void *block, size_t old_size, size_t new_size)
+{
+    return fks_arena_realloc(((struct fks_vm *)vm)->arena, block, old_size, new_size);
+}
+
+/* Pops a value into a field of the table below it. Raw: a metatable that a script gave an event
+ * must not run here, where nothing bounds it. */
+static void set(lua_State *L, const char *name)
+{
+    lua_pushstring(L, name);
+    lua_insert(L, -2); // table name value
+    lua_rawset(L, -3);
 }
 
 static void set_integer(lua_State *L, const char *name, lua_Integer value)
 {
     lua_pushinteger(L, value);
-    lua_setfield(L, -2, name);
+    set(L, name);
 }
 
 /* A number from `least` on, or nil for what there is not: a slot of a server without slots, the
@@ -39,22 +51,23 @@ static void set_known(lua_State *L, const char *name, int value, int least)
         lua_pushinteger(L, value);
     else
         lua_pushnil(L);
-    lua_setfield(L, -2, name);
+    set(L, name);
 }
 
 static void set_boolean(lua_State *L, const char *name, bool value)
 {
     lua_pushboolean(L, value);
-    lua_setfield(L, -2, name);
+    set(L, name);
 }
 
 /* lua_CFunction: puts vm->firing into the event's table. All names are there already, so nothing
  * grows. */
 static int prepare_event(lua_State *L)
 {
-    const struct fks_vm_event *firing = current->firing;
+    const struct fks_vm *vm = fks_vm_of(L);
+    const struct fks_vm_event *firing = vm->firing;
     const struct forksafe_occasion *occasion = firing->occasion;
-    lua_rawgeti(L, LUA_REGISTRYINDEX, current->events[firing->event]); // event
+    lua_rawgeti(L, LUA_REGISTRYINDEX, vm->events[firing->event]); // event
     set_integer(L, "pid", firing->pid);
     set_integer(L, "ppid", firing->ppid);
     set_integer(L, "generation", (lua_Integer)firing->generation);
@@ -63,14 +76,15 @@ static int prepare_event(lua_State *L)
     set_boolean(L, "app_loaded", occasion->app_loaded);
     unsigned role = (unsigned)occasion->role;
     lua_pushstring(L, role < FORKSAFE_ROLE_COUNT ? fks_role_names[role] : "worker");
-    lua_setfield(L, -2, "role");
+    set(L, "role");
     if (firing->event != FORKSAFE_CHILD_EXIT)
         return 0;
-    lua_getfield(L, -1, "child"); // event child
+    lua_rawgeti(L, LUA_REGISTRYINDEX, vm->child); // event child
     set_integer(L, "pid", occasion->child_pid);
     set_known(L, "worker", occasion->worker, 1);
     set_known(L, "exit", occasion->child_signal ? -1 : occasion->child_exit, 0);
     set_known(L, "signal", occasion->child_signal, 1);
+    set(L, "child"); /* a script may have put something else there */
     return 0;
 }
 
@@ -90,6 +104,7 @@ static int take_reference(lua_State *L, const char *name)
 /* lua_CFunction: libraries, then init.lua, and references to what it returns. */
 static int build_state(lua_State *L)
 {
+    struct fks_vm *vm = fks_vm_of(L);
     size_t length;
     const char *text = fks_embedded("forksafe/init.lua", &length);
     if (!text || luaL_loadbufferx(L, text, length, "=forksafe", "t"))
@@ -97,13 +112,15 @@ static int build_state(lua_State *L)
     lua_pushcclosure(L, fks_vm_open_libraries, 0);
     lua_call(L, 0, 1); // init native
     lua_call(L, 1, 1); // table of functions
-    current->run_script = take_reference(L, "run_script");
-    current->abort_script = take_reference(L, "abort_script");
+    vm->run_script = take_reference(L, "run_script");
+    vm->abort_script = take_reference(L, "abort_script");
     lua_getfield(L, -1, "events"); // functions events
     for (int event = 0; event < FORKSAFE_EVENT_COUNT; event++) {
         lua_rawgeti(L, -1, event + 1);
-        current->events[event] = luaL_ref(L, LUA_REGISTRYINDEX);
+        vm->events[event] = luaL_ref(L, LUA_REGISTRYINDEX);
     }
+    lua_rawgeti(L, -1, FORKSAFE_CHILD_EXIT + 1); // functions events event
+    vm->child = take_reference(L, "child");
     return 0;
 }
 
@@ -126,8 +143,9 @@ static const char *take_error(struct fks_vm *vm)
 /* lua_CFunction: vm->loading through init.lua's run_script. */
 static int load_script(lua_State *L)
 {
-    const struct fks_script *script = current->loading;
-    lua_rawgeti(L, LUA_REGISTRYINDEX, current->run_script);
+    const struct fks_vm *vm = fks_vm_of(L);
+    const struct fks_script *script = vm->loading;
+    lua_rawgeti(L, LUA_REGISTRYINDEX, vm->run_script);
     lua_pushlstring(L, script->text, script->length);
     lua_pushstring(L, script->path);
     lua_pushstring(L, script->name);
@@ -155,10 +173,10 @@ static bool run_script(struct fks_vm *vm, const struct fks_script *script)
 {
     lua_State *L = vm->L;
     vm->loading = script;
-    fks_limits_begin(vm->spec->config->time_limit, fks_now());
-    lua_pushcclosure(L, load_script, 0);
+    fks_limits_begin(&vm->limits, vm->spec->config->time_limit, fks_now());
+    lua_pushvalue(L, FKS_VM_LOAD);
     int status = lua_pcall(L, 0, 0, FKS_VM_TRACEBACK);
-    fks_limits_end(L);
+    fks_limits_end(&vm->limits, L);
     if (status) {
         vm->spec->complain(take_error(vm), vm->spec->data);
         drop_subscribers_of(vm, script);
@@ -180,65 +198,99 @@ static int by_event_and_order(const void *left, const void *right)
     return a->function < b->function ? -1 : 1; /* references rise while scripts load */
 }
 
-/* The state with its fixed stack; before the limit holds, since LuaJIT cannot fail cleanly here. */
+/* What takes place at each entry stands on the stack for good, so that pushing it allocates nothing
+ * outside a protected call. */
+static void fill_stack(lua_State *L)
+{
+    static const lua_CFunction fixed[] = {
+        [FKS_VM_TRACEBACK] = fks_vm_traceback,
+        [FKS_VM_PREPARE] = prepare_event,
+        [FKS_VM_COLLECT] = collect_garbage,
+        [FKS_VM_LOAD] = load_script,
+    };
+    for (size_t i = 1; i < sizeof fixed / sizeof *fixed; i++)
+        lua_pushcclosure(L, fixed[i], 0);
+    lua_checkstack(L, 64);
+}
+
+/* The state, before the limit holds: LuaJIT cannot fail cleanly while it makes one. */
 static int make_state(struct fks_vm *vm, struct fks_error *error)
 {
-    vm->arena = fks_arena_create(vm->spec->config->memory_limit);
-    vm->L = vm->arena ? lua_newstate(fks_arena_realloc, vm->arena) : NULL;
+    vm->scrub = fks_scrub_create(vm->spec->settings);
+    vm->arena = vm->scrub ? fks_arena_create(vm->spec->config->memory_limit) : NULL;
+    vm->L = vm->arena ? lua_newstate(allocate, vm) : NULL;
     if (!vm->L)
         return fks_fail(error, FORKSAFE_ENOMEM,
                         "no memory for the Lua VM; forksafe.memory_limit asks for %llu bytes",
                         (unsigned long long)vm->spec->config->memory_limit);
     luaJIT_setmode(vm->L, 0, LUAJIT_MODE_ENGINE | LUAJIT_MODE_OFF);
-    lua_pushcclosure(vm->L, fks_vm_traceback, 0);
-    lua_pushcclosure(vm->L, prepare_event, 0);
-    lua_pushcclosure(vm->L, collect_garbage, 0);
-    lua_checkstack(vm->L, 64);
+    fill_stack(vm->L);
     fks_limits_install(vm->L);
     lua_pushcclosure(vm->L, build_state, 0);
-    if (lua_pcall(vm->L, 0, 0, FKS_VM_TRACEBACK))
+    int status = lua_pcall(vm->L, 0, 0, FKS_VM_TRACEBACK);
+    if (status == LUA_ERRMEM || fks_arena_used(vm->arena) > vm->spec->config->memory_limit)
+        return fks_fail(error, FORKSAFE_ENOMEM,
+                        "the settings do not fit into the Lua VM; raise forksafe.memory_limit");
+    if (status)
         return fks_fail(error, FORKSAFE_ESCRIPT, "forksafe's own Lua failed: %s", take_error(vm));
     fks_arena_hold(vm->arena);
     return 0;
+}
+
+void fks_vm_pace(struct fks_vm *vm)
+{
+    size_t room = (size_t)vm->spec->config->memory_limit / 4 * 3;
+    size_t percent = room / (fks_arena_used(vm->arena) / 100 + 1);
+    lua_gc(vm->L, LUA_GCSETPAUSE, (int)(percent > 400 ? 400 : percent < 110 ? 110 : percent));
+}
+
+static void collect(struct fks_vm *vm)
+{
+    lua_pushvalue(vm->L, FKS_VM_COLLECT);
+    if (lua_pcall(vm->L, 0, 0, 0))
+        lua_settop(vm->L, -2);
 }
 
 /* After the scripts: one collection now, so that none is due in a child until it has allocated
  * several times what it inherited. */
 static void settle(struct fks_vm *vm)
 {
-    lua_gc(vm->L, LUA_GCSETPAUSE, 400);
-    lua_pushvalue(vm->L, FKS_VM_COLLECT);
-    if (lua_pcall(vm->L, 0, 0, 0))
-        lua_settop(vm->L, -2);
+    collect(vm);
+    fks_vm_pace(vm);
     lua_gc(vm->L, LUA_GCRESTART, -1);
+}
+
+/* What stands in the debug object anyway is no secret: without this, a setting such as "project =
+ * shop" would make every path in a traceback unreadable. */
+static void allow_paths(struct fks_vm *vm)
+{
+    for (size_t i = 0; i < vm->spec->scripts->count; i++)
+        fks_scrub_allow(vm->scrub, vm->spec->scripts->items[i].path);
 }
 
 int fks_vm_create(struct fks_vm **out, const struct fks_vm_spec *spec, size_t *failed,
                   struct fks_error *error)
 {
-    struct fks_vm *before = current;
     struct fks_vm *vm = calloc(1, sizeof *vm);
     *out = NULL;
     *failed = 0;
     if (!vm)
         return fks_fail(error, FORKSAFE_ENOMEM, "out of memory");
     vm->spec = spec;
-    vm->scrub = fks_scrub_create(spec->settings);
-    current = vm;
     int result = make_state(vm, error);
-    if (!result) {
-        for (size_t i = 0; i < spec->scripts->count; i++)
-            if (!spec->scripts->items[i].module && !run_script(vm, &spec->scripts->items[i]))
-                ++*failed;
-        if (vm->count)
-            qsort(vm->subscribers, vm->count, sizeof *vm->subscribers, by_event_and_order);
-        settle(vm);
-        *out = vm;
-    } else {
+    if (result) {
         fks_vm_destroy(vm);
+        return result;
     }
-    current = before;
-    return result;
+    allow_paths(vm);
+    for (size_t i = 0; i < spec->scripts->count; i++)
+        if (!spec->scripts->items[i].module && !run_script(vm, &spec->scripts->items[i]))
+            ++*failed;
+    if (vm->count)
+        qsort(vm->subscribers, vm->count, sizeof *vm->subscribers, by_event_and_order);
+    settle(vm);
+    *out = vm;
+    return 0;
 }
 
 void fks_vm_destroy(struct fks_vm *vm)
@@ -253,22 +305,27 @@ void fks_vm_destroy(struct fks_vm *vm)
     free(vm);
 }
 
+void fks_vm_abandon(struct fks_vm *vm)
+{
+    fks_arena_destroy(vm->arena);
+}
+
 struct fks_subscriber *fks_vm_subscribers(struct fks_vm *vm, size_t *count)
 {
     *count = vm->count;
     return vm->subscribers;
 }
 
-int fks_vm_prepare(struct fks_vm *vm, const struct fks_vm_event *event)
+int fks_vm_prepare(struct fks_vm *vm, const struct fks_vm_event *event, const char **text)
 {
-    current = vm;
     vm->firing = event;
     vm->firings++;
+    fks_vm_pace(vm);
     lua_pushvalue(vm->L, FKS_VM_PREPARE);
-    int status = lua_pcall(vm->L, 0, 0, FKS_VM_TRACEBACK);
-    if (!status)
+    if (!lua_pcall(vm->L, 0, 0, FKS_VM_TRACEBACK))
         return 0;
-    take_error(vm);
+    *text = take_error(vm);
+    collect(vm);
     return FORKSAFE_ENOMEM;
 }
 
@@ -276,20 +333,18 @@ enum forksafe_outcome fks_vm_call(struct fks_vm *vm, const struct fks_subscriber
                                   enum forksafe_event event, uint64_t now, const char **text)
 {
     lua_State *L = vm->L;
-    current = vm;
-    fks_limits_begin(vm->spec->config->time_limit, now);
+    fks_limits_begin(&vm->limits, vm->spec->config->time_limit, now);
     lua_rawgeti(L, LUA_REGISTRYINDEX, subscriber->function);
     lua_rawgeti(L, LUA_REGISTRYINDEX, vm->events[event]); // subscriber event
     int status = lua_pcall(L, 1, 0, FKS_VM_TRACEBACK);
-    bool expired = fks_limits_end(L);
-    if (!status)
+    bool expired = fks_limits_end(&vm->limits, L);
+    if (!status) { /* a pcall was the last thing it did, and kept the error */
+        *text = fks_limits_stopped;
         return expired ? FORKSAFE_OUTCOME_TIMEOUT : FORKSAFE_OUTCOME_OK;
-    *text = take_error(vm);
-    if (status == LUA_ERRMEM) { /* make room for those that come after */
-        lua_pushvalue(L, FKS_VM_COLLECT);
-        if (lua_pcall(L, 0, 0, 0))
-            lua_settop(L, -2);
     }
+    *text = take_error(vm);
+    if (status == LUA_ERRMEM) /* make room for those that come after */
+        collect(vm);
     return expired                ? FORKSAFE_OUTCOME_TIMEOUT
            : status == LUA_ERRMEM ? FORKSAFE_OUTCOME_MEMORY
                                   : FORKSAFE_OUTCOME_ERROR;

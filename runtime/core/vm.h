@@ -39,6 +39,7 @@ struct fks_vm_spec {
     const struct fks_scripts *scripts;
     const char *container;                   /* event.container */
     const char *hooks[FORKSAFE_EVENT_COUNT]; /* event.hook; NULL: this container never fires it */
+    char *const *environment; /* "NAME=value" in the master, NULL-terminated; NULL: none */
 
     /* Told of each script that failed to load: one line with file, line, and traceback lines after
      * it. */
@@ -60,6 +61,10 @@ int fks_vm_create(struct fks_vm **out, const struct fks_vm_spec *spec, size_t *f
 /* Gives the arena back in one step; nothing of the state is run. NULL is harmless. */
 void fks_vm_destroy(struct fks_vm *vm);
 
+/* The same for a VM that another thread was inside of when this process was forked: only the arena
+ * goes, since what else that thread had in its hands is in an unknown state. Child. */
+void fks_vm_abandon(struct fks_vm *vm);
+
 /* The subscribers, sorted by event, order, and load order; *count of them. Owned by the VM; `id` is
  * the caller's to set. */
 struct fks_subscriber *fks_vm_subscribers(struct fks_vm *vm, size_t *count);
@@ -72,8 +77,9 @@ struct fks_vm_event {
     uint32_t generation;
 };
 
-/* Puts the firing into the event table. Returns 0 or FORKSAFE_ENOMEM. Protected. */
-int fks_vm_prepare(struct fks_vm *vm, const struct fks_vm_event *event);
+/* Puts the firing into the event table. Returns 0, or FORKSAFE_ENOMEM with *text as below.
+ * Protected; runs no code of a script. */
+int fks_vm_prepare(struct fks_vm *vm, const struct fks_vm_event *event, const char **text);
 
 /* Calls one subscriber with the prepared event, within the limits. Where the outcome is not OK,
  * *text is the error with file, line and traceback, scrubbed of settings' values, borrowed until

@@ -9,33 +9,14 @@
 #include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/auxv.h>
 #include <sys/random.h>
 #include <unistd.h>
 
 #include "debug.h"
 #include "embedded.h"
 #include "log.h"
+#include "lua_libs.h"
 #include "names.h"
-
-/* The library sets: what is opened, in this order. `jit` is in neither: the JIT cannot be reached.
- */
-static const struct {
-    const char *name;
-    lua_CFunction open;
-    bool safe;
-} libraries[] = {
-    {"", luaopen_base, true},
-    {LUA_TABLIBNAME, luaopen_table, true},
-    {LUA_STRLIBNAME, luaopen_string, true},
-    {LUA_MATHLIBNAME, luaopen_math, true},
-    {LUA_BITLIBNAME, luaopen_bit, true},
-    {LUA_LOADLIBNAME, luaopen_package, false},
-    {LUA_IOLIBNAME, luaopen_io, false},
-    {LUA_OSLIBNAME, luaopen_os, false},
-    {LUA_FFILIBNAME, luaopen_ffi, false},
-    {LUA_DBLIBNAME, luaopen_debug, false},
-};
 
 /* What the safe set has not: it opens files, loads bytecode, or makes objects whose finalizers
  * cannot be bounded. */
@@ -103,10 +84,14 @@ static int api_randomseed(lua_State *L)
     return 0;
 }
 
+/* log(level, text): a NUL ends a line, as a newline does. */
 static int api_log(lua_State *L)
 {
+    size_t length;
     int level = (int)luaL_checkinteger(L, 1);
-    fks_log_text((enum forksafe_log_level)level, luaL_checklstring(L, 2, NULL));
+    const char *text = luaL_checklstring(L, 2, &length);
+    for (const char *at = text; at <= text + length; at += strlen(at) + 1)
+        fks_log_text((enum forksafe_log_level)level, at);
     return 0;
 }
 
@@ -159,15 +144,22 @@ static int api_line(lua_State *L)
     return 1;
 }
 
+/* env(name): its value, which is a secret from here on; nothing where it was not set. */
 static int api_env(lua_State *L)
 {
-    const char *name = luaL_checklstring(L, 1, NULL);
-    const char *value = getauxval(AT_SECURE) ? NULL : getenv(name);
-    if (!value)
-        return 0;
-    fks_scrub_add(fks_vm_of(L)->scrub, name, value);
-    lua_pushstring(L, value);
-    return 1;
+    size_t length;
+    const char *name = luaL_checklstring(L, 1, &length);
+    const struct fks_vm *vm = fks_vm_of(L);
+    for (char *const *entry = vm->spec->environment; entry && *entry; entry++) {
+        if (strncmp(*entry, name, length) || (*entry)[length] != '=')
+            continue;
+        const char *value = *entry + length + 1;
+        if (fks_scrub_add(vm->scrub, name, value))
+            return luaL_error(L, "out of memory");
+        lua_pushstring(L, value);
+        return 1;
+    }
+    return 0;
 }
 
 /* source(module): text, key, chunk name of an embedded module or of one in the script directory;
@@ -206,21 +198,24 @@ static int api_firing(lua_State *L)
     return 1;
 }
 
+static int push_text(lua_State *L)
+{
+    lua_pushstring(L, lua_touserdata(L, 1));
+    return 1;
+}
+
+/* The debug object as JSON text. What is ours (not Lua's) is freed here: what throws runs one call
+ * deeper. */
 static int api_debug_json(lua_State *L)
 {
+    lua_pushvalue(L, lua_upvalueindex(1)); // push_text
     char *text = fks_vm_of(L)->spec->debug_json();
     if (!text)
         return 0;
-    size_t length = strlen(text);
-    if (fks_arena_used(fks_vm_of(L)->arena) + length + 4096 >
-        fks_vm_of(L)->spec->config->memory_limit) {
-        free(text); /* lua_pushlstring would throw past the free below */
-        return luaL_error(L,
-                          "the debug object is larger than forksafe.memory_limit leaves room for");
-    }
-    lua_pushlstring(L, text, length);
+    lua_pushlightuserdata(L, text);
+    int failed = lua_pcall(L, 1, 1, 0);
     free(text);
-    return 1;
+    return failed ? lua_error(L) : 1;
 }
 
 static void push_json(lua_State *L, const json_t *value)
@@ -268,22 +263,19 @@ static int push_debug_object(lua_State *L)
     return 1;
 }
 
-/* The debug object as a table. The JSON tree is ours: what throws runs one call deeper, so that it
- * is freed. */
+/* The debug object as a table; likewise. */
 static int api_debug_object(lua_State *L)
 {
+    lua_pushvalue(L, lua_upvalueindex(1)); // push_debug_object
     char *text = fks_vm_of(L)->spec->debug_json();
     json_t *object = text ? json_loads(text, 0, NULL) : NULL;
     free(text);
     if (!object)
         return 0;
-    lua_pushvalue(L, lua_upvalueindex(1)); // push_debug_object
     lua_pushlightuserdata(L, object);
     int failed = lua_pcall(L, 1, 1, 0);
     json_decref(object);
-    if (failed)
-        return lua_error(L);
-    return 1;
+    return failed ? lua_error(L) : 1;
 }
 
 static const struct {
@@ -297,7 +289,6 @@ static const struct {
     {"env", api_env},
     {"source", api_source},
     {"firing", api_firing},
-    {"debug_json", api_debug_json},
     {"traceback", fks_vm_traceback},
 };
 
@@ -335,6 +326,9 @@ static void push_native(lua_State *L, struct fks_vm *vm)
         lua_pushcclosure(L, natives[i].function, 0);
         lua_setfield(L, -2, natives[i].name);
     }
+    lua_pushcclosure(L, push_text, 0);
+    lua_pushcclosure(L, api_debug_json, 1);
+    lua_setfield(L, -2, "debug_json");
     lua_pushcclosure(L, push_debug_object, 0);
     lua_pushcclosure(L, api_debug_object, 1);
     lua_setfield(L, -2, "debug_object");
@@ -382,13 +376,7 @@ int fks_vm_open_libraries(lua_State *L)
 {
     struct fks_vm *vm = fks_vm_of(L);
     bool full = vm->spec->config->lua_libs == FKS_LUA_LIBS_FULL;
-    for (size_t i = 0; i < sizeof libraries / sizeof *libraries; i++) {
-        if (!libraries[i].safe && !full)
-            continue;
-        lua_pushcclosure(L, libraries[i].open, 0);
-        lua_pushstring(L, libraries[i].name);
-        lua_call(L, 1, 0);
-    }
+    fks_lua_libs_open(L, full);
     replace_globals(L);
     push_native(L, vm); // native
     if (full) {
@@ -404,15 +392,17 @@ int fks_vm_traceback(lua_State *L)
         /* __tostring runs inside this handler: an error in it ends in LUA_ERRERR, not outside. */
         if (lua_type(L, 1) == LUA_TNIL)
             lua_pushstring(L, "(error without a message: nil was thrown)");
-        else if (lua_type(L, 1) == LUA_TNUMBER || !luaL_callmeta(L, 1, "__tostring") ||
-                 lua_type(L, -1) != LUA_TSTRING)
+        else if (lua_type(L, 1) == LUA_TNUMBER)
+            lua_pushfstring(L, "%s (a number was thrown as error)", lua_tolstring(L, 1, NULL));
+        else if (!luaL_callmeta(L, 1, "__tostring") || lua_type(L, -1) != LUA_TSTRING)
             lua_pushfstring(L, "(a %s was thrown as error)", lua_typename(L, lua_type(L, 1)));
         lua_replace(L, 1);
     }
-    const char *message = lua_tolstring(L, 1, NULL);
-    if (strstr(message, "\nstack traceback:\n")) /* thrown again by a require */
-        lua_settop(L, 1);
-    else
-        luaL_traceback(L, L, message, 1);
+    lua_settop(L, 1);
+    if (strstr(lua_tolstring(L, 1, NULL), "\nstack traceback:\n")) /* thrown again by a require */
+        return 1;
+    lua_pushlstring(L, "\n", 1); /* not through luaL_traceback: it would cut a message at a NUL */
+    luaL_traceback(L, L, NULL, 1);
+    lua_concat(L, 3);
     return 1;
 }

@@ -8,6 +8,7 @@
 #include <sys/types.h>
 
 #include "arena.h"
+#include "limits.h"
 #include "scrub.h"
 #include "vm.h"
 
@@ -18,7 +19,9 @@ struct fks_vm {
     struct fks_scrub *scrub;
     struct fks_subscriber *subscribers;
     size_t count, room;
+    struct fks_limits limits;
     int events[FORKSAFE_EVENT_COUNT]; /* references of the event tables */
+    int child;                        /* reference of the table that is event.child */
     int run_script, abort_script;     /* references of Lua functions */
     const struct fks_script *loading; /* the script that is being run; NULL afterwards */
     const struct fks_vm_event *firing;
@@ -28,10 +31,14 @@ struct fks_vm {
 };
 
 /* Where things stand on the state's stack, for good: nothing is allocated to call them. */
-enum fks_vm_stack { FKS_VM_TRACEBACK = 1, FKS_VM_PREPARE, FKS_VM_COLLECT };
+enum fks_vm_stack { FKS_VM_TRACEBACK = 1, FKS_VM_PREPARE, FKS_VM_COLLECT, FKS_VM_LOAD };
 
-/* The VM that a state belongs to. */
+/* The VM that a state, or a coroutine of it, belongs to. */
 struct fks_vm *fks_vm_of(lua_State *L);
+
+/* Lets the collector wait as long as the memory limit leaves room for: LuaJIT collects when the
+ * heap has grown by a factor, and never because memory ends. Cheap; throws nothing. */
+void fks_vm_pace(struct fks_vm *vm);
 
 /* lua_CFunctions. open_libraries: opens the library set and leaves the `native` table for init.lua
  * on the stack. */

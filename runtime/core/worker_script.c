@@ -5,15 +5,14 @@
  */
 #include "worker_script.h"
 
-#include <fcntl.h>
+#include <errno.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "instance.h"
-#include "luajit.h"
+#include "lua_libs.h"
 
 static int traceback(lua_State *L)
 {
@@ -42,16 +41,7 @@ struct work {
 static int run(lua_State *L)
 {
     const struct work *work = lua_touserdata(L, 1);
-    static const lua_CFunction libraries[] = {
-        luaopen_base,    luaopen_table, luaopen_string, luaopen_math, luaopen_bit,
-        luaopen_package, luaopen_io,    luaopen_os,     luaopen_ffi,  luaopen_debug};
-    static const char *const names[] = {"",        "table", "string", "math", "bit",
-                                        "package", "io",    "os",     "ffi",  "debug"};
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
-        lua_pushcclosure(L, libraries[i], 0);
-        lua_pushstring(L, names[i]);
-        lua_call(L, 1, 0);
-    }
+    fks_lua_libs_open(L, true);
     lua_pushfstring(L, "@%s", work->path); // work name
     if (luaL_loadbufferx(L, work->text, work->length, lua_tolstring(L, -1, NULL), "t"))
         return lua_error(L);
@@ -61,31 +51,41 @@ static int run(lua_State *L)
     return 0;
 }
 
+/* The whole text (free()); NULL with errno. */
 static char *read_file(const char *path, size_t *length)
 {
-    struct stat info;
     char *text = NULL;
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd >= 0 && !fstat(fd, &info) && S_ISREG(info.st_mode) &&
-        (text = malloc((size_t)info.st_size + 1))) {
-        ssize_t got = read(fd, text, (size_t)info.st_size);
-        *length = got > 0 ? (size_t)got : 0;
+    FILE *file = fopen(path, "re");
+    FILE *memory = file ? open_memstream(&text, length) : NULL;
+    char part[4096];
+    size_t got;
+    bool failed = !memory;
+    while (!failed && (got = fread(part, 1, sizeof part, file)))
+        failed = fwrite(part, 1, got, memory) != got;
+    failed = failed || ferror(file); /* of a directory: EISDIR */
+    if (memory)
+        failed = fclose(memory) || failed;
+    int why = errno;
+    if (file)
+        fclose(file);
+    if (failed) {
+        free(text);
+        text = NULL;
     }
-    if (fd >= 0)
-        close(fd);
+    errno = why;
     return text;
 }
 
 int fks_worker_script_run(const char *path, int worker)
 {
-    struct fks_error error;
+    struct fks_error error = {0};
     struct work work = {.path = path, .worker = worker};
     char *text = read_file(path, &work.length);
     if (!text) {
         fprintf(stderr,
-                "forksafe: %s: cannot read the worker script; correct forksafe.worker_script in "
-                "the ini\n",
-                path);
+                "forksafe: %s: cannot read the worker script: %s; correct forksafe.worker_script "
+                "in the ini\n",
+                path, strerror(errno));
         return 1;
     }
     work.text = text;
@@ -100,7 +100,8 @@ int fks_worker_script_run(const char *path, int worker)
             fprintf(stderr, "forksafe: worker %d: %s\n", worker, lua_tolstring(L, -1, NULL));
         lua_close(L);
     } else {
-        fprintf(stderr, "forksafe: worker %d: no Lua state for %s\n", worker, path);
+        fprintf(stderr, "forksafe: worker %d: no Lua state for %s: %s\n", worker, path,
+                *error.text ? error.text : "out of memory");
     }
     free(text);
     return status;

@@ -52,6 +52,23 @@ describe("an event", function()
   end)
 end)
 
+describe("an event that a script has changed", function()
+  it("is whole again for the next firing, and none of the script's metamethods run there", function()
+    local result = test({
+      ["childexit.lua"] = "return function(event) event.child, event.pid = nil, nil\n"
+        .. "setmetatable(event, { __newindex = function() while true do end end }) end",
+      ["metrics.lua"] = "forksafe.subscribe('ApplicationChildExit', function(event) assert(event.child == nil) end)",
+    }, "", { "--event", "childexit", timeout = 10 })
+    assert.equal(0, result.code, result.stderr)
+    local host = support.run { support.paths.build .. "/tests/reentrancy_host", "signal", (scripts.application({
+      ["postfork.lua"] = "local ffi = require 'ffi'\nffi.cdef 'int raise(int);'\nreturn function() ffi.C.raise(10) ffi.C.raise(10) end",
+      ["childexit.lua"] = "return function(event)\nforksafe.log.info('end of %s', event.child.pid)\nevent.child, event.pid = nil, nil\n"
+        .. "setmetatable(event, { __newindex = function() while true do end end }) end",
+    }, "forksafe.lua_libs = full\n")), timeout = 10 }
+    assert.equal(2, select(2, host.stderr:gsub("end of 77", "")), host.stderr)
+  end)
+end)
+
 describe("registry.settings", function()
   it("are strings, read by name and walked by pairs", function()
     passes([[
@@ -72,8 +89,26 @@ describe("registry.settings", function()
   it("never stand in an error text", function()
     local result = fails_with("<db.password>", "error('cannot reach ' .. event.registry.settings['db.password'])", "db.password = hunter2secret\n")
     assert.falsy((result.stderr .. result.stdout):find("hunter2secret", 1, true))
+    local shared = fails_with("<db.password>", "error('cannot reach ' .. event.registry.global_conf['db.password'])", "[DEFAULT]\ndb.password = hunter2secret\n")
+    assert.falsy((shared.stderr .. shared.stdout):find("hunter2secret", 1, true))
     local url = fails_with("<db.url>", "error('no ' .. event.registry.settings['db.url']:match(':([^:@]+)@'))", "db.url = postgresql://u:pa55phrase@h/d\n")
     assert.falsy((url.stderr .. url.stdout):find("pa55phrase", 1, true))
+  end)
+end)
+
+describe("an error text", function()
+  it("keeps its places where a setting has a word of the scripts' path", function()
+    fails_with("/hooks/postfork.lua:2: boom", "error('boom')", "directory = hooks\nevent = postfork\n")
+  end)
+
+  it("is not cut where it has a NUL, and a log line neither", function()
+    fails_with("before after", "error('before\\0after')")
+    local result = passes("forksafe.log.info('one\\0two')")
+    assert.truthy(result.stderr:find("two\n", 1, true), result.stderr)
+  end)
+
+  it("that is cut ends in three dots", function()
+    fails_with("x...\n", "error(('x\\n'):rep(5000))")
   end)
 end)
 
@@ -83,6 +118,12 @@ describe("the environment", function()
     local result = test({ ["postfork.lua"] = "local t = forksafe.env('SHIP_TOKEN')\nreturn function() error(t) end" }, "", { env = { SHIP_TOKEN = "tok-123456" } })
     assert.truthy(result.stderr:find("<SHIP_TOKEN>", 1, true), result.stderr)
     assert.falsy((result.stderr .. result.stdout):find("tok-123456", 1, true))
+  end)
+
+  it("stays as it was when the scripts were loaded", function()
+    passes("local ffi = require 'ffi'\nffi.cdef 'int setenv(const char *, const char *, int);'\nffi.C.setenv('SHIP_TOKEN', 'changed', 1)\n"
+      .. "assert(os.getenv('SHIP_TOKEN') == 'changed' and forksafe.env('SHIP_TOKEN') == 'tok-123456')",
+      "forksafe.lua_libs = full\n", { env = { SHIP_TOKEN = "tok-123456" } })
   end)
 end)
 
@@ -151,7 +192,7 @@ describe("a failing subscriber", function()
 
   local thrown = {
     { "nil", "error()", "nil was thrown" }, { "a table", "error({})", "(a table was thrown as error)" },
-    { "a number", "error(7)", "7" }, { "a table with __tostring", "error(setmetatable({}, {__tostring = function() return 'told' end}))", "told" },
+    { "a number", "error(7)", ":2: 7\n" }, { "a bare number", "error(7, 0)", "7 (a number was thrown as error)" }, { "a table with __tostring", "error(setmetatable({}, {__tostring = function() return 'told' end}))", "told" },
     { "a __tostring that throws", "error(setmetatable({}, {__tostring = function() error('again') end}))", "" },
     { "a __tostring that returns no string", "error(setmetatable({}, {__tostring = function() return {} end}))", "a table was thrown" },
     { "deep recursion", "local function f() return 1 + f() end f()", "stack overflow" },
@@ -180,6 +221,13 @@ describe("time_limit", function()
     end)
   end
 
+  it("counts for a run that kept the error to its end", function()
+    local result = test({ ["a.lua"] = "forksafe.subscribe('ApplicationPostFork', function(event) setmetatable(event, { __call = function() while true do end end }) end, { order = 1 })\n"
+      .. "forksafe.subscribe('ApplicationPostFork', pcall, { name = 'kept' })" }, "forksafe.time_limit = 50ms\n", { "--event", "postfork" })
+    assert.equal("kept=timeout", outcomes(result)[2], result.stderr)
+    assert.truthy(result.stderr:find("subscriber 'kept' failed: stopped: it ran longer", 1, true), result.stderr)
+  end)
+
   it("of 0 is none, and a short one leaves quick subscribers alone", function()
     passes("local n = 0\nfor i = 1, 2e7 do n = n + i end", "forksafe.time_limit = 0\n")
     passes("local n = 0\nfor i = 1, 1000 do n = n + i end", "forksafe.time_limit = 1ms\n")
@@ -194,6 +242,20 @@ describe("memory_limit", function()
     }, "forksafe.memory_limit = 8M\nforksafe.time_limit = 20s\n", { "--event", "postfork" })
     assert.same({ "1.postfork=memory", "2.postfork=ok" }, outcomes(result))
     assert.truthy(result.stderr:find("not enough memory", 1, true))
+  end)
+
+  it("is not reached by garbage beside what lives", function()
+    local result = test({ ["postfork.lua"] = "local keep = {}\nfor i = 1, 10000 do keep[i] = ('x'):rep(1000) .. i end\n"
+      .. "return function() for i = 1, 100000 do local s = ('y'):rep(1000) .. i end end" }, "forksafe.time_limit = 20s\n", { "--event", "postfork" })
+    assert.same({ "postfork=ok" }, outcomes(result), result.stderr)
+    passes("local keep = {}\nfor i = 1, 10000 do keep[i] = ('x'):rep(1000) .. i end\nfor i = 1, 100000 do local s = ('y'):rep(1000) .. i end",
+      "forksafe.time_limit = 20s\n")
+  end)
+
+  it("that the settings do not fit into is told with what to do", function()
+    local result = test({ ["postfork.lua"] = "return function() end" }, "forksafe.memory_limit = 1M\nbig = " .. ("x"):rep(3e6) .. "\n")
+    assert.equal(1, result.code)
+    assert.truthy(result.stderr:find("the settings do not fit into the Lua VM; raise forksafe.memory_limit", 1, true), result.stderr:sub(1, 2000))
   end)
 
   it("is not reached by garbage", function()

@@ -70,6 +70,12 @@ describe("a script directory", function()
     assert.truthy(loop.stderr:find("requires itself", 1, true), loop.stderr)
   end)
 
+  it("subscribes a script by its name also where another has required it", function()
+    local result = only_postfork { ["a.lua"] = "require 'postfork'", ["postfork.lua"] = "return function() end" }
+    assert.equal(0, result.code, result.stderr)
+    assert.same({ "postfork=ok" }, outcomes(result))
+  end)
+
   it("keeps the globals of a script to itself", function()
     local result = only_postfork {
       ["a.postfork.lua"] = "shared = 1\nreturn function() end",
@@ -132,6 +138,59 @@ describe("a bad script", function()
     assert.truthy(result.stderr:find("hooks: scripts not loaded: everybody may write it", 1, true), result.stderr)
   end)
 
+  it("leaves its names to those after it", function()
+    local result = only_postfork {
+      ["1.lua"] = "forksafe.subscribe('ApplicationPostFork', print, { name = 'x' })\nerror('boom')",
+      ["2.lua"] = "forksafe.subscribe('ApplicationPostFork', function() end, { name = 'x' })",
+    }
+    assert.same({ "x=ok" }, outcomes(result))
+  end)
+
+  it("that others may replace is not loaded: the directory above, and where a symbolic link leads", function()
+    local ini, directory = scripts.application { ["postfork.lua"] = "return function() end", ["late.lua"] = "" }
+    support.run { "chmod", "o+w", directory }
+    local above = support.run { support.paths.command, "test", ini }
+    assert.equal(1, above.code)
+    assert.truthy(above.stderr:find("hooks: not loaded, because of " .. directory .. ": everybody may write it; chmod o-w", 1, true), above.stderr)
+    support.run { "chmod", "o-w", directory }
+    support.write(directory .. "/open/linked.lua", "error('must not run')")
+    support.run { "ln", "-s", "../open/linked.lua", directory .. "/hooks/linked.lua" }
+    assert.truthy(support.run({ support.paths.command, "test", ini }).stderr:find("must not run", 1, true))
+    support.run { "chmod", "o+w", directory .. "/open" }
+    local linked = support.run { support.paths.command, "test", ini }
+    assert.falsy(linked.stderr:find("must not run", 1, true))
+    assert.truthy(linked.stderr:find("hooks/linked.lua: not loaded, because of " .. directory .. "/open: everybody may write it", 1, true), linked.stderr)
+    assert.truthy(linked.stdout:find("postfork +ok"), linked.stdout)
+  end)
+
+  it("may lie in a sticky directory of ours, not in one of another user", function()
+    local ini, directory = scripts.application { ["postfork.lua"] = "return function() end" }
+    support.run { "chmod", "1777", directory .. "/hooks" }
+    assert.equal(0, support.run({ support.paths.command, "test", ini }).code)
+    support.must_run { "chown", "daemon", directory .. "/hooks" }
+    local result = support.run { support.paths.command, "test", ini }
+    assert.equal(1, result.code)
+    assert.truthy(result.stderr:find("hooks: scripts not loaded: it belongs to another user; chown it", 1, true), result.stderr)
+  end)
+
+  it("of a group that may write it is not loaded as root, unless the group is root's", function()
+    local ini, directory = scripts.application { ["postfork.lua"] = "return function() end" }
+    support.run { "chmod", "g+w", directory .. "/hooks/postfork.lua" }
+    assert.equal(0, support.run({ support.paths.command, "test", ini }).code)
+    support.must_run { "chgrp", "daemon", directory .. "/hooks/postfork.lua" }
+    local result = support.run { support.paths.command, "test", ini }
+    assert.truthy(result.stderr:find("hooks/postfork.lua: not loaded: its group may write it, and the server is started as root; chmod g-w", 1, true), result.stderr)
+  end)
+
+  it("in a folder is told, and the others run", function()
+    local files = { ["postfork.lua"] = "return function() end" }
+    files[("deep/"):rep(9) .. "module.lua"] = ""
+    local result = only_postfork(files)
+    assert.equal(1, result.code)
+    assert.truthy(result.stderr:find("deeper than 8 folders; not looked into", 1, true), result.stderr)
+    assert.same({ "postfork=ok" }, outcomes(result))
+  end)
+
   it("that cannot be read, is a directory or a pipe is one line", function()
     local ini, directory = scripts.application { ["postfork.lua"] = "return function() end" }
     lfs.mkdir(directory .. "/hooks/dir.postfork.lua")
@@ -142,5 +201,21 @@ describe("a bad script", function()
     assert.truthy(result.stderr:find("pipe.postfork.lua: not a regular file", 1, true), result.stderr)
     assert.truthy(result.stderr:find("gone.postfork.lua: cannot read the script: No such file or directory", 1, true), result.stderr)
     assert.truthy(result.stdout:find("postfork +ok"), result.stdout)
+  end)
+end)
+
+describe("forksafe test", function()
+  it("tells a run that ended well from an error that a script logs", function()
+    local result = only_postfork { ["postfork.lua"] = "return function() forksafe.log.error('the database is away') end" }
+    assert.equal(0, result.code, result.stderr)
+  end)
+
+  it("says how many rows it does not show, and counts a failure among them", function()
+    local ini = scripts.application({
+      ["1.postfork.lua"] = "return function() error('boom') end", ["2.postfork.lua"] = "return function() end", ["3.postfork.lua"] = "return function() end",
+    }, "forksafe.records = 2\n")
+    local result = support.run { support.paths.command, "test", "--event", "postfork", ini }
+    assert.equal(1, result.code)
+    assert.truthy(result.stdout:find("(the first 1 are not shown; raise forksafe.records)", 1, true), result.stdout)
   end)
 end)

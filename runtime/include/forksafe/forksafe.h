@@ -123,9 +123,11 @@ FORKSAFE_API int forksafe_prepare(const struct forksafe_host *host);
 /*  Reads the ini, loads the scripts, makes (or finds again) the journal. Call it in the master when
  * it is known (after daemonising) and before the first fork; where there is no master, in the
  * process itself. Calling it again is a reload: the new scripts replace the old ones if they load,
- * else the old ones stay; the generation rises either way only on success. May block on file
- * systems. Returns 0, or negative after one line in the log (or two); FORKSAFE_EREQUIRED asks the
- * host not to start, after any other it runs on and emits do nothing. */
+ * else the old ones stay; the generation rises only on success. A reload waits up to a second for a
+ * subscriber of another thread, and is refused after that; so is one in a process that inherited
+ * the library open from its master. May block on file systems. Returns 0, or negative after one
+ * line in the log (or two); FORKSAFE_EREQUIRED asks the host not to start, after any other it runs
+ * on and emits do nothing. */
 FORKSAFE_API int forksafe_open(const struct forksafe_host *host);
 
 /*  Runs the subscribers of an event in the calling process and records what ran. Bounded by
