@@ -9,8 +9,9 @@
 #include <string.h>
 
 static const struct fks_command *const commands[] = {
-    &fks_command_prefork, &fks_command_test, &fks_command_settings,
-    &fks_command_debug,   &fks_command_repl, &fks_command_serve,
+    &fks_command_prefork, &fks_command_test,  &fks_command_settings,
+    &fks_command_debug,   &fks_command_ps,    &fks_command_log,
+    &fks_command_repl,    &fks_command_serve, &fks_command_doctor,
 };
 
 static void print_help(FILE *to)
