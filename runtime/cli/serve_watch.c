@@ -119,7 +119,8 @@ static void look_at_records(struct fks_watch *watch, struct seen *seen,
         if (!record->ended && live)
             add_pending(seen, number, true);
     }
-    for (; slot->alive && next <= last; next++)
+    /* Counted: a journal that lies may say that its last record has the largest number there is. */
+    for (uint32_t i = 0; slot->alive && i < places && next <= last; i++, next++)
         add_pending(seen, next, false);
     seen->last = last > seen->last ? last : seen->last;
 }

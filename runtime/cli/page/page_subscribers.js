@@ -64,17 +64,14 @@ function notes(subscriber) {
     .map(([text, title, kind]) => make("span", { class: "badge", title, "data-kind": kind }, text));
 }
 
+// The whole path is in the title: the file's name is what tells scripts apart.
 function nameCell(subscriber) {
   const { path, line, order } = subscriber;
-  const place = path === null ? "" : visible(path) + (line ? `:${line}` : "");
-  const below = order === USUAL_ORDER ? place : `order ${order} \u00b7 ${place}`;
-  return make(
-    "th",
-    { scope: "row" },
-    name(subscriber.name),
-    notes(subscriber),
-    make("bdi", { class: "path", title: below }, below),
-  );
+  const at = line ? `:${line}` : "";
+  const file =
+    path === null ? null : make("bdi", { title: visible(path) + at }, visible(path.replace(/^.*\//s, "")) + at);
+  const below = [file, order === USUAL_ORDER ? null : `${file ? " \u00b7 " : ""}order ${order}`];
+  return make("th", { scope: "row" }, name(subscriber.name), notes(subscriber), make("span", { class: "path" }, below));
 }
 
 /** Columns: title, explanation, the value it is sorted by, the cell, whether it is a number. */
