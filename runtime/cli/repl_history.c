@@ -65,7 +65,7 @@ static void read_tail(struct tail *tail, FILE *file)
 {
     char *line = NULL;
     size_t size = 0;
-    for (ssize_t length; (length = getline(&line, &size, file)) > 0;) {
+    while (getline(&line, &size, file) > 0) {
         line[strcspn(line, "\n")] = '\0';
         char *copy = line[0] ? strdup(line) : NULL;
         if (!copy)

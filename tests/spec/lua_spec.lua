@@ -108,7 +108,7 @@ describe("an error text", function()
   end)
 
   it("that is cut ends in three dots", function()
-    fails_with("x...\n", "error(('x\\n'):rep(5000))")
+    fails_with("...\n", "error(('x\\n'):rep(5000))")
   end)
 end)
 
