@@ -8,5 +8,6 @@ files["tests/**/*_spec.lua"] = { std = "+busted" }
 
 -- What the library gives to a script.
 files["examples/**/*.lua"] = { read_globals = { "forksafe" } }
+files["tests/data/**/hooks/*.lua"] = { read_globals = { "forksafe" } }
 files["lua/**/*.lua"] = { read_globals = { "forksafe" } }
 files["lua/library"] = { globals = { "forksafe" }, ignore = { "212" } } -- types for editors: bodies are empty

@@ -3,6 +3,7 @@
 -- gunicorn as a user runs it: Debian's own, with config.py and a Paste ini, real requests. What the hooks recorded is
 -- compared with the master's children in /proc and with the pids in the answers.
 local signal = require "posix.signal"
+local scenario = require "support.scenario"
 local servers = require "support.server"
 local support = require "support"
 
@@ -105,6 +106,17 @@ describe("gunicorn", function()
       assert.equal(0, finish(server))
     end)
   end
+
+  scenario.of {
+    container = "gunicorn",
+    hooks = {
+      MasterReady = "when_ready", PreFork = "pre_fork", PostFork = "post_fork", PostWorkerInit = "post_worker_init",
+      WorkerExit = "worker_exit", ChildExit = "child_exit", Reload = "on_reload", Shutdown = "on_exit",
+    },
+    start = function(hooks)
+      return start { hooks = hooks, config = ALL }
+    end,
+  }
 
   it("is not hooked without the adapter's one call into the library", function()
     local package = support.without_line(support.paths.python, "call%(self%.library%.forksafe_emit")

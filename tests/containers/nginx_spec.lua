@@ -6,6 +6,7 @@ local cjson = require "cjson"
 local pwd = require "posix.pwd"
 local signal = require "posix.signal"
 local stat = require "posix.sys.stat"
+local scenario = require "support.scenario"
 local servers = require "support.server"
 local support = require "support"
 
@@ -131,6 +132,17 @@ local function built_module(source)
 end
 
 describe("nginx", function()
+  scenario.of {
+    container = "nginx", finish = finish,
+    hooks = {
+      MasterReady = "master_process_cycle", PreFork = "spawn_process", PostFork = "init_process", PostWorkerInit = "posted_next_events",
+      WorkerExit = "exit_process", ChildExit = "reap_children", Reload = "init_module", Shutdown = "exit_master",
+    },
+    start = function(hooks)
+      return start { hooks = hooks }
+    end,
+  }
+
   local rows = {
     { name = "with workers of another user", main = "daemon off; user www-data;", user = "www-data" },
     { name = "with workers of the master's user", user = "root" },

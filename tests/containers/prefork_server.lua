@@ -22,7 +22,10 @@ end
 
 -- Starts a master: t.hooks, t.keys (or t.ini); t.workers, t.arguments, t.command (a list), t.env, t.program.
 function M.start(t)
-  local ini = t.ini or M.application(t.hooks, t.keys)
+  local ini, directory = t.ini, nil
+  if not ini then
+    ini, directory = M.application(t.hooks, t.keys)
+  end
   local argv = { t.program or support.paths.command, "prefork", env = t.env }
   for _, argument in ipairs(t.arguments or {}) do
     table.insert(argv, argument)
@@ -36,7 +39,7 @@ function M.start(t)
     end
   end
   local server = support.spawn(argv)
-  server.ini, server.workers = ini, t.workers or 2
+  server.ini, server.directory, server.workers = ini, directory, t.workers or 2
   return server
 end
 

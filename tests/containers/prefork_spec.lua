@@ -4,9 +4,24 @@
 -- compared with what /proc says and with what was recorded.
 local signal = require "posix.signal"
 local prefork = require "containers.prefork_server"
+local scenario = require "support.scenario"
 local support = require "support"
 
 describe("forksafe prefork", function()
+  scenario.of {
+    container = "prefork",
+    hooks = {
+      MasterReady = "master_ready", PreFork = "pre_fork", PostFork = "post_fork", PostWorkerInit = "post_worker_init",
+      WorkerExit = "worker_exit", ChildExit = "child_exit", Reload = "reload", Shutdown = "shutdown",
+    },
+    start = function(hooks)
+      return prefork.start { workers = 3, hooks = hooks }
+    end,
+    workers = function(server)
+      return server:children()
+    end,
+  }
+
   it("records in each worker what it ran, in order: pids as the master's children in /proc", function()
     local server = prefork.start { workers = 3 }
     local object = prefork.assert_started(server)

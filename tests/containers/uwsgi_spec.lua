@@ -5,6 +5,7 @@
 local cjson = require "cjson"
 local pwd = require "posix.pwd"
 local signal = require "posix.signal"
+local scenario = require "support.scenario"
 local servers = require "support.server"
 local stat = require "posix.sys.stat"
 local support = require "support"
@@ -123,6 +124,17 @@ describe("uWSGI", function()
       assert.equal(user, stat.stat(support.all_files(support.runtime_dir())[1]).st_uid)
     end)
   end
+
+  scenario.of {
+    container = "uwsgi", path = "/slow", finish = finish,
+    hooks = {
+      MasterReady = "master_fixup", PreFork = "pre_fork_hook", PostFork = "post_fork_hook", PostWorkerInit = "hijack_worker",
+      WorkerExit = "atexit", ChildExit = "master_cycle", Reload = "master_fixup", Shutdown = "master_cleanup",
+    },
+    start = function(hooks)
+      return start { hooks = hooks }
+    end,
+  }
 
   it("has none of it without the one call of the plugin", function()
     local source, line = support.without_line(SOURCE, "forksafe_emit%(")

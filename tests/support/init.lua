@@ -29,6 +29,7 @@ return {
   must_run = process.must_run,
   adopt = process.adopt,
   orphans = process.orphans,
+  left_behind = process.left_behind,
   runtime_dir = process.runtime_dir,
 
   alive = procfs.alive,

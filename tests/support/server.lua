@@ -9,28 +9,21 @@ local assert = require "luassert"
 local socket = require "socket"
 local debug_object = require "support.debug_object"
 local files = require "support.files"
+local paths = require "support.paths"
 local procfs = require "support.procfs"
 local wait = require "support.wait"
 
 local M = {}
 
--- One line in the log for each event, in the process in which it ran.
-local SAY_ALL = [[
-for _, name in ipairs { "MasterReady", "PreFork", "PostFork", "PostWorkerInit", "WorkerExit", "ChildExit", "Reload", "Shutdown" } do
-  forksafe.subscribe("Application" .. name, function(event)
-    local child = event.child or {}
-    forksafe.log.info("%s pid=%d worker=%s role=%s generation=%d forked=%s loaded=%s child=%s/%s/%s.", name, event.pid, event.worker,
-      event.role, event.generation, event.forked, event.app_loaded, child.pid, child.exit, child.signal)
-  end, { name = "say " .. name })
-end
-]]
+-- One line in the log for each event; also the first script of the scenario.
+local SAY_ALL = paths.data .. "/scenario/hooks/say.lua"
 
 --- Writes hooks/ (text by file name; the one that says every event is always there) into a fresh directory.
 ---@param hooks? table<string, string>
 ---@return string directory
 function M.application(hooks)
   local directory = files.tmpdir()
-  files.write(directory .. "/hooks/say.lua", SAY_ALL)
+  files.write(directory .. "/hooks/say.lua", files.read(SAY_ALL))
   for name, text in pairs(hooks or {}) do
     files.write(directory .. "/hooks/" .. name, text)
   end

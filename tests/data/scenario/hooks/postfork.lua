@@ -1,0 +1,4 @@
+-- SPDX-License-Identifier: MIT
+return function(event)
+  assert(event.name == "ApplicationPostFork")
+end
