@@ -143,6 +143,15 @@ forksafe.env = native.env
 ---The debug object as JSON text; nil where there is no journal.
 forksafe.debug_json = native.debug_json
 
+-- Bridges -----------------------------------------------------------------------------------------------------------
+
+---Code of the application in this process: call, exec and eval. See lua/library/forksafe.lua for what crosses.
+forksafe.python = native.python
+forksafe.ruby = native.ruby
+
+---A fresh seed for a generator in C: "libc" or "openssl". Returns 1, or 0 where there is none.
+forksafe.reseed = native.reseed
+
 -- Subscribing -------------------------------------------------------------------------------------------------------
 
 local event_index = {}
@@ -161,25 +170,32 @@ end
 local taken = {}    -- "event\0name" of every subscriber
 local loading       -- the script that is being run: { name =, stem =, added = keys of taken }
 
-local function add(event, fn, name, order, on_error, line)
+local function add(event, fn, name, order, on_error, line, leader)
   local key = event .. "\0" .. name
   if taken[key] then
     return format("there is already a subscriber '%s' for %s; give this one another name", name, native.events[event + 1].name)
   end
   taken[key] = true
   loading.added[#loading.added + 1] = key
-  native.subscribe(fn, event, name, order, on_error, line)
+  return native.subscribe(fn, event, name, order, on_error, line, leader)
 end
 
-local OPTIONS = { order = "number", name = "string", on_error = "string" }
+local OPTIONS = { order = "number", name = "string", on_error = "string", leader = "string" }
 
-local function check_options(options)
+-- Where a worker can take the lead, and where it can be asked whether it has it.
+local LEADER_EVENTS = { ApplicationPostFork = true, ApplicationPostWorkerInit = true, ApplicationWorkerExit = true }
+
+local function check_options(event, options)
   for key, value in plain_pairs(options) do
     if not OPTIONS[key] then
-      error(format("forksafe.subscribe knows no option '%s'; it knows order, name and on_error", tostring(key)), 3)
-    elseif type(value) ~= OPTIONS[key] then
+      error(format("forksafe.subscribe knows no option '%s'; it knows order, name, on_error and leader", tostring(key)), 3)
+    elseif type(value) ~= OPTIONS[key] and not (key == "leader" and value == true) then
       error(format("forksafe.subscribe: option '%s' is a %s, not a %s", key, OPTIONS[key], type(value)), 3)
     end
+  end
+  if options.leader and not LEADER_EVENTS[event] then
+    error(format("forksafe.subscribe: %s has no leader: only ApplicationPostFork, ApplicationPostWorkerInit and "
+      .. "ApplicationWorkerExit are in a worker", event), 3)
   end
   if options.on_error and not ON_ERROR[options.on_error] then
     error("forksafe.subscribe: on_error is log, retire_worker or stop_server", 3)
@@ -204,13 +220,19 @@ function forksafe.subscribe(event, fn, options)
     error(format("forksafe.subscribe: the options are a table, not a %s", type(options)), 2)
   end
   options = options or {}
-  check_options(options)
+  check_options(event, options)
   local line = native.line()
-  local problem = add(event_index[event], fn, options.name or loading.stem .. ":" .. line, options.order or DEFAULT_ORDER,
-    options.on_error and ON_ERROR[options.on_error] or native.on_error, line)
+  local name, leader = options.name or loading.stem .. ":" .. line, options.leader
+  local problem = add(event_index[event], fn, name, options.order or DEFAULT_ORDER,
+    options.on_error and ON_ERROR[options.on_error] or native.on_error, line, leader == true and name or leader)
   if problem then
     error("forksafe.subscribe: " .. problem, 2)
   end
+end
+
+---Whether this very process leads under the name that subscribers gave as `leader`.
+function forksafe.is_leader(name)
+  return native.is_leader(name)
 end
 
 -- Modules and scripts -----------------------------------------------------------------------------------------------
@@ -307,6 +329,14 @@ local function run_script(text, path, name, event)
   loading = nil
 end
 
+-- The audit and its remedies ----------------------------------------------------------------------------------------
+
+local fork_safety = native.load((native.source "forksafe.process"), "=forksafe.process")(native)
+loaded["forksafe.process"] = fork_safety
+
+---Tells the audit that something is known and safe. Only while scripts load.
+forksafe.mark_safe = fork_safety.mark_safe
+
 -- Events ------------------------------------------------------------------------------------------------------------
 
 local debug_object, debug_firing
@@ -327,20 +357,22 @@ local registry = setmetatable({
   end,
 })
 
-local events = {}
-for index, event in ipairs(native.events) do
-  events[index] = {
+-- The event's table. What each firing sets stands in it already: no table grows in a fresh child.
+local function new_event(index)
+  local event = native.events[index]
+  local made = {
     name = event.name, registry = registry, container = native.container, hook = event.hook,
-    -- What each firing sets stands here already: no table grows in a fresh child.
+    process = fork_safety.process,
     pid = 0, ppid = 0, worker = 0, role = "", generation = 0, forked = false, app_loaded = false,
   }
   if event.name == "ApplicationChildExit" then
-    events[index].child = { pid = 0, worker = 0, exit = 0, signal = 0 }
+    made.child = { pid = 0, worker = 0, exit = 0, signal = 0 }
   end
+  return made
 end
 
 return {
-  events = events,
+  new_event = new_event,
   run_script = run_script,
   -- After an error while a script ran: nothing of it is left, its names are free.
   abort_script = function()

@@ -53,6 +53,19 @@
 ---@field forked boolean false where the process is the original one
 ---@field app_loaded boolean the application is loaded in this process by now
 ---@field child? forksafe.Child ApplicationChildExit only
+---@field process forksafe.Process
+
+---The calling process, as the audit sees it. Remedies throw where it is no forked worker, and block nothing.
+---@class forksafe.Process
+---What was found not safe to fork so far, in this generation. Any process.
+---@field findings fun(self: forksafe.Process): forksafe.debug.Finding[]
+---Replaces inherited connections out of the server by dead sockets with the same descriptors: the library that has one
+---sees a clean disconnect and connects anew. The master's own connection is not touched, nor is one that was opened
+---since the fork. Takes peer (":5432", "10.0.0.5:5432", "/run/x.sock", * for any text) or all = true; returns how many.
+---@field quarantine fun(self: forksafe.Process, options: { peer?: string, all?: boolean }): integer
+---Gives the process private copies of inherited kernel objects under their descriptors: epoll sets with all they watch,
+---eventfds with their count, timers with what is left, the socketpairs of event loops. Returns how many.
+---@field unshare fun(self: forksafe.Process, kinds: ("epoll"|"eventfd"|"timerfd"|"socketpair")[]): integer
 
 ---A subscriber. What it throws is recorded with file, line and traceback; those after it still run.
 ---@alias forksafe.Subscriber fun(event: forksafe.Event)
@@ -61,6 +74,9 @@
 ---@field order? integer 50; lower runs earlier, equal ones in the order in which they subscribed
 ---@field name? string unique for its event; by default the file's name and the line
 ---@field on_error? forksafe.OnError by default forksafe.on_error of the ini
+---@field leader? string|true run only in the worker that leads under this name (true: the subscriber's own). At PostFork
+---and PostWorkerInit a worker takes the lead if no living one of this master has it, and keeps it until it ends; at
+---WorkerExit the subscriber runs if this worker has it. A run that fails at the taking gives it up again
 
 ---@alias forksafe.Outcome
 ---| "running" # begun
@@ -91,6 +107,7 @@
 ---@field records_overwritten integer
 ---@field slots_refused integer processes whose records were lost
 ---@field subscribers_refused integer
+---@field retired integer workers that a subscriber's failure ended
 ---@field last_fork? string
 
 ---One process of a server.
@@ -114,6 +131,15 @@
 ---@field slowest number seconds
 ---@field records integer
 ---@field error? string the newest error with its traceback
+
+---What one worker of all does.
+---@class forksafe.debug.Leader
+---@field master integer pid
+---@field name string
+---@field pid? integer of the worker that leads; nil: none does
+---@field worker? integer
+---@field since? string
+---@field taken integer how often the lead was taken
 
 ---@class forksafe.debug.Hook
 ---@field hook string "containers.uwsgi.post_fork_hook"
@@ -158,6 +184,27 @@
 ---@field app_loaded boolean
 ---@field child? forksafe.Child
 
+---Something the master had when it forked, which its children cannot safely use.
+---@class forksafe.debug.Finding
+---@field id string the same after a restart: a line of a baseline
+---@field kind string "shared-connection", "shared-epoll", "lost-thread", ...
+---@field severity "high"|"medium"|"low"
+---@field what string
+---@field fix string a line for postfork.lua
+---@field peer? string of a connection: "10.0.0.5:5432", "[::1]:5432", a path
+---@field thread? string name, with * for digits
+---@field path? string
+---@field object string the first of several
+---@field descriptor? integer its number in the master
+---@field count integer how many of this name the master had
+---@field shared_by integer processes forked with it
+---@field repaired_in integer of those, processes in which a remedy was used on it
+---@field repairs integer objects that remedies have replaced, in all of them
+---@field state "open"|"repaired"
+---@field master integer pid
+---@field generation integer
+---@field first_seen string
+
 ---The debug object, schema forksafe.debug/1, as `forksafe debug` prints it.
 ---@class forksafe.Debug
 ---@field schema string
@@ -172,8 +219,9 @@
 ---@field processes forksafe.debug.Process[]
 ---@field hooks forksafe.debug.Hook[]
 ---@field subscribers forksafe.debug.Subscriber[]
+---@field leaders forksafe.debug.Leader[]
 ---@field records forksafe.debug.Record[]
----@field findings table[]
+---@field findings forksafe.debug.Finding[]
 
 ---@class forksafe
 ---@field version string "0.1.0"
@@ -185,6 +233,11 @@ forksafe = {}
 ---@param fn forksafe.Subscriber
 ---@param options? forksafe.SubscribeOptions
 function forksafe.subscribe(event, fn, options) end
+
+---Whether this very process leads under that name: the worker that took the lead, and no child that it forked.
+---@param name string as in the option `leader` of subscribe
+---@return boolean
+function forksafe.is_leader(name) end
 
 ---One line each in the container's own log. With more arguments `text` is a format as of string.format. Any process.
 ---@class forksafe.Log
@@ -210,6 +263,54 @@ function forksafe.aslist(value, flatten) end
 ---@param name string
 ---@return string?
 function forksafe.env(name) end
+
+---Code of the application, in its own language and in this process: that of the interpreter that is here already (gunicorn's
+---Python, that of uWSGI's plugin; Puma's Ruby). Strings (any bytes), numbers, booleans, nil and flat tables of them (a list, or
+---strings as keys) cross both ways; what comes back and is none of these comes as its repr or inspect, as a string. Any process,
+---in a subscriber or while scripts load; blocks as long as the called code does: `time_limit` does not count it, and the log says
+---when it took longer.
+---
+---Nothing is called, and nil and a message come back, where there is nothing to call: "not loaded" (the application has not
+---imported the module, or not defined the constant), "no python here", "no ruby here". (None comes back as nil alone.) What the
+---called code raises is thrown as an error with its traceback; so is a refusal, where the interpreter must not be entered ("python
+---is not in a sane state here: ...": in the middle of a fork, or where a thread that did not come along holds its lock). Of several
+---Python interpreters in one process (uWSGI with several applications) it is the first.
+---@class forksafe.Bridge
+forksafe.python = {}
+
+---Calls what `target` names: "package.module:name.name" in Python, "Some::Constant.method.method!" in Ruby, with the arguments. A
+---last table with strings as keys (or an empty one) is keyword arguments; to hand such a table over as the last argument, put {}
+---behind it. In Python the keyword `import = true` imports the module; else only what is imported already is found.
+---@param target string
+---@param ... string|number|boolean|table|nil
+---@return string|number|boolean|table|nil value
+---@return string? why
+function forksafe.python.call(target, ...) end
+
+---Runs statements. Names that it sets are there in the next exec and eval of the process, and nowhere else.
+---@param source string
+---@return nil
+---@return string? why
+function forksafe.python.exec(source) end
+
+---The value of an expression.
+---@param expression string
+---@return string|number|boolean|table|nil value
+---@return string? why
+function forksafe.python.eval(expression) end
+
+---@type forksafe.Bridge
+forksafe.ruby = {}
+
+---Gives a random number generator of the process a fresh seed: "libc" (random, rand, drand48), "openssl" (where OpenSSL is
+---loaded). Does not block.
+---@param generator "libc"|"openssl"
+---@return integer 1, or 0 where there is none
+function forksafe.reseed(generator) end
+
+---What is known and safe, for the audit: it is no finding then. `*` stands for any text. Only while scripts load.
+---@param mark { peer?: string, thread?: string, path?: string, kind?: string } one of peer, thread and path, or kind, or both
+function forksafe.mark_safe(mark) end
 
 ---The debug object as JSON text, from this process's journal; nil where there is none. Does not block.
 ---@return string?

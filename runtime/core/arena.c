@@ -9,11 +9,16 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#define PAGE_SIZE   4096u
 #define GRAIN       16u
-#define SMALL_LIMIT 1024u /* up to here a class every 16 bytes ... */
+#define SMALL_LIMIT 2048u /* up to here a class every 16 bytes ... */
+#define SMALL_BITS  11u   /* of that limit */
 #define SMALL_COUNT (SMALL_LIMIT / GRAIN)
 #define STEPS       4u /* ... above, four classes for each doubling */
-#define LARGE_COUNT (STEPS * 40u)
+#define DOUBLINGS   21u
+#define LARGE_COUNT (STEPS * DOUBLINGS)
+#define LARGEST     ((size_t)SMALL_LIMIT << DOUBLINGS) /* 4 GB: LuaJIT's own limit for an object */
+#define FRESH       16384u /* enough for the hooks of a start, and soon used up */
 #define START_SLACK \
     (4u << 20) /* room beyond the limit while a state is being made, and for size classes */
 
@@ -21,13 +26,16 @@ struct free_block {
     struct free_block *next;
 };
 
-/* Stands at the start of its own map: the page that every allocation writes is next to the first
- * objects. */
+/* Stands at the start of its own map, with its owner and the first block behind it: for LuaJIT the
+ * state, whose first words every call writes. Thus one page has all three. Another is kept for what
+ * is gathered. */
 struct fks_arena {
     char *top, *end;
+    char *near, *near_end; /* what is left of the page for what is gathered */
     size_t used, limit;
     size_t mapped;
-    bool held;
+    size_t fresh; /* bytes that a fresh child still takes from where nothing was */
+    bool held, gather;
     struct free_block *free[SMALL_COUNT + LARGE_COUNT];
 };
 
@@ -38,7 +46,7 @@ static unsigned large_class(size_t size, size_t *rounded)
     size_t step = base / STEPS;
     unsigned part = (unsigned)((size - base + step - 1) / step);
     *rounded = base + part * step;
-    return SMALL_COUNT + (doubling - 10u) * STEPS + part - 1;
+    return SMALL_COUNT + (doubling - SMALL_BITS) * STEPS + part - 1;
 }
 
 static unsigned size_class(size_t size, size_t *rounded)
@@ -49,9 +57,14 @@ static unsigned size_class(size_t size, size_t *rounded)
     return (unsigned)(*rounded / GRAIN) - 1;
 }
 
-struct fks_arena *fks_arena_create(size_t limit)
+static size_t round_up(size_t size, size_t to)
 {
-    size_t size = (limit + limit / 4 + START_SLACK + 4095) & ~(size_t)4095;
+    return (size + to - 1) / to * to;
+}
+
+struct fks_arena *fks_arena_create(size_t limit, size_t owner_size)
+{
+    size_t size = round_up(limit + limit / 4 + START_SLACK, PAGE_SIZE);
     struct fks_arena *arena = mmap(NULL, size, PROT_READ | PROT_WRITE,
                                    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (arena == MAP_FAILED)
@@ -60,9 +73,14 @@ struct fks_arena *fks_arena_create(size_t limit)
     madvise(arena, size, MADV_NOHUGEPAGE);
     arena->limit = limit;
     arena->mapped = size;
-    arena->top = (char *)arena + (sizeof *arena + GRAIN - 1) / GRAIN * GRAIN;
+    arena->top = (char *)fks_arena_owner(arena) + round_up(owner_size, GRAIN);
     arena->end = (char *)arena + size;
     return arena;
+}
+
+void *fks_arena_owner(struct fks_arena *arena)
+{
+    return (char *)arena + round_up(sizeof *arena, GRAIN);
 }
 
 void fks_arena_destroy(struct fks_arena *arena)
@@ -76,27 +94,71 @@ void fks_arena_hold(struct fks_arena *arena)
     arena->held = true;
 }
 
+void fks_arena_gather(struct fks_arena *arena, bool gather)
+{
+    arena->gather = gather;
+    if (arena->near)
+        return;
+    arena->near = (char *)arena + round_up((size_t)(arena->top - (char *)arena), PAGE_SIZE);
+    arena->near_end = arena->top = arena->near + PAGE_SIZE;
+}
+
+void fks_arena_forked(struct fks_arena *arena)
+{
+    arena->fresh = FRESH;
+}
+
 size_t fks_arena_used(const struct fks_arena *arena)
 {
     return arena->used;
 }
 
+/* From the page for what is gathered; NULL where that is not asked for, or full. */
+static void *take_near(struct fks_arena *arena, size_t rounded)
+{
+    if (!(arena->gather || arena->fresh) || rounded > (size_t)(arena->near_end - arena->near))
+        return NULL;
+    arena->near += rounded;
+    return arena->near - rounded;
+}
+
+static void *take_new(struct fks_arena *arena, size_t rounded)
+{
+    char *block = arena->top;
+    if (!arena->held && !(rounded % PAGE_SIZE)) /* the table of all strings: on as few as can be */
+        block = (char *)round_up((uintptr_t)block, PAGE_SIZE);
+    if (block > arena->end || rounded > (size_t)(arena->end - block))
+        return NULL;
+    arena->top = block + rounded;
+    return block;
+}
+
+static void *take_freed(struct fks_arena *arena, unsigned class)
+{
+    struct free_block *block = arena->free[class];
+    if (block)
+        arena->free[class] = block->next;
+    return block;
+}
+
 static void *take(struct fks_arena *arena, size_t size)
 {
     size_t rounded;
-    if (size > arena->mapped || (arena->held && arena->used + size > arena->limit))
+    if (size > arena->mapped || size > LARGEST ||
+        (arena->held && arena->used + size > arena->limit))
         return NULL;
-    struct free_block **list = &arena->free[size_class(size, &rounded)];
-    void *block = *list;
-    if (block) {
-        *list = (*list)->next;
-    } else {
-        if (rounded > (size_t)(arena->end - arena->top))
-            return NULL;
-        block = arena->top;
-        arena->top += rounded;
+    unsigned class = size_class(size, &rounded);
+    void *block = take_near(arena, rounded);
+    if (!block && arena->fresh >= rounded) {
+        arena->fresh -= rounded;
+        block = take_new(arena, rounded);
     }
-    arena->used += size;
+    if (!block)
+        block = take_freed(arena, class);
+    if (!block)
+        block = take_new(arena, rounded);
+    if (block)
+        arena->used += size;
     return block;
 }
 

@@ -9,10 +9,13 @@
 #include <pthread.h>
 #include <unistd.h>
 
+#include "bridge/bridge.h"
 #include "dispatch.h"
+#include "worker_number.h"
 
 static struct {
     bool pre_fork, post_fork;
+    int32_t worker; /* of a PostFork: FORKSAFE_WORKER_KEPT, or 0 */
     bool (*is_master)(void *data);
     void *data;
     pid_t master;
@@ -26,10 +29,29 @@ static bool forks_a_worker(void)
 /* Set by prepare, read in the child: the child's own answer would be another. Of the thread, since
  * two may fork at a time; with the initial-exec model, whose first use allocates nothing. */
 static _Thread_local bool in_worker_fork __attribute__((tls_model("initial-exec")));
+static _Thread_local bool deferred __attribute__((tls_model("initial-exec"))); /* to Python */
+
+static void fire_post_fork(bool may_wait)
+{
+    struct forksafe_occasion occasion = {
+        .size = sizeof occasion, .role = FORKSAFE_ROLE_WORKER, .worker = armed.worker, .forked = 1};
+    (void)fks_worker_number_resolve(FORKSAFE_POST_FORK, &occasion);
+    fks_dispatch_emit(FORKSAFE_POST_FORK, &occasion, may_wait);
+}
+
+/* Called by Python at the end of its own repair in the child. */
+static void deferred_child(void)
+{
+    if (!deferred)
+        return;
+    deferred = false;
+    fire_post_fork(true);
+}
 
 static void prepare(void)
 {
     in_worker_fork = armed.master && forks_a_worker();
+    deferred = in_worker_fork && armed.post_fork && fks_python_defers_fork(deferred_child);
     if (!in_worker_fork || !armed.pre_fork)
         return;
     const struct forksafe_occasion occasion = {.size = sizeof occasion,
@@ -39,11 +61,8 @@ static void prepare(void)
 
 static void child(void)
 {
-    if (!in_worker_fork || !armed.post_fork)
-        return;
-    const struct forksafe_occasion occasion = {
-        .size = sizeof occasion, .role = FORKSAFE_ROLE_WORKER, .forked = 1};
-    fks_dispatch_emit(FORKSAFE_POST_FORK, &occasion, false);
+    if (in_worker_fork && armed.post_fork && !deferred)
+        fire_post_fork(false);
 }
 
 void fks_atfork_arm(const struct forksafe_host *host)
@@ -52,6 +71,8 @@ void fks_atfork_arm(const struct forksafe_host *host)
     for (uint32_t i = 0; i < host->point_count; i++) {
         if (!host->points[i].atfork)
             continue;
+        if (host->points[i].atfork == FORKSAFE_ATFORK_KEPT)
+            armed.worker = FORKSAFE_WORKER_KEPT;
         armed.pre_fork |= host->points[i].event == FORKSAFE_PRE_FORK;
         armed.post_fork |= host->points[i].event == FORKSAFE_POST_FORK;
     }

@@ -34,7 +34,8 @@ enum fks_lua_libs { FKS_LUA_LIBS_SAFE, FKS_LUA_LIBS_FULL };
     X(memory_limit,  size,      "32M",     "memory of the Lua VM (K, M, G), at least 1M")           \
     X(lua_libs,      lua_libs,  "safe",    "safe or full")                                          \
     X(on_error,      on_error,  "log",     "log, retire_worker or stop_server")                     \
-    X(audit,         bool,      "on",      "kept for the audit, which is not built yet: no effect")                    \
+    X(audit,         bool,      "on",      "look for what is not safe to fork")                     \
+    X(baseline,      path,      "",        "file of findings that are known: an id a line, * for any text; none: all are told") \
     X(log_level,     log_level, "info",    "debug, info, warning or error")                         \
     X(worker_script, path,      "",        "forksafe prefork only: Lua script that is the worker's work")
 /* clang-format on */

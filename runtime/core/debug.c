@@ -7,6 +7,7 @@
 #include "debug.h"
 
 #include "debug_object.h"
+#include "finding.h"
 #include "journal.h"
 
 #include <stdlib.h>
@@ -125,6 +126,23 @@ static void write_subscribers(struct fks_debug_writing *writing)
     fks_json_list_end(&writing->stream);
 }
 
+/* Those that subscribers of today name, and those that somebody still has. */
+static void write_leaders(struct fks_debug_writing *writing)
+{
+    const struct fks_gathered *gathered = &writing->gathered;
+    fks_json_list(&writing->stream, "leaders");
+    for (size_t i = 0; i < gathered->reader_count; i++) {
+        const struct fks_reader *reader = gathered->readers[i];
+        for (uint32_t id = 0; id < FORKSAFE_MAX_LEADERS; id++) {
+            const struct forksafe_leader *leader = fks_reader_leader(reader, id);
+            if (leader && (leader->generation == fks_reader_header(reader)->generation ||
+                           fks_reader_process_alive(reader, leader->pid, leader->since)))
+                fks_json_item(&writing->stream, fks_debug_leader(writing, reader, leader));
+        }
+    }
+    fks_json_list_end(&writing->stream);
+}
+
 /* How many records from `refs` on follow each other in one ring: what a process ran without a pause
  * is read at once. */
 static uint32_t run_length(const struct fks_record_ref *refs, size_t left)
@@ -160,6 +178,22 @@ static void write_records(struct fks_debug_writing *writing)
             if (records[i].sequence)
                 write_record(writing, &refs[i], &records[i]);
         at += read ? read : length;
+    }
+    fks_json_list_end(&writing->stream);
+}
+
+/* What the last generation of each master was found to have. */
+static void write_findings(struct fks_debug_writing *writing)
+{
+    const struct fks_gathered *gathered = &writing->gathered;
+    fks_json_list(&writing->stream, "findings");
+    for (size_t i = 0; i < gathered->reader_count; i++) {
+        const struct fks_reader *reader = gathered->readers[i];
+        const struct forksafe_finding_area *area = fks_reader_findings(reader);
+        for (uint32_t n = 0; n < area->count && !writing->stream.failed; n++)
+            if (fks_finding_is_told(&area->findings[n]))
+                fks_json_item(&writing->stream,
+                              fks_debug_finding(writing, reader, &area->findings[n]));
     }
     fks_json_list_end(&writing->stream);
 }
@@ -205,10 +239,10 @@ int fks_debug_write_view(struct fks_reader *const *readers, size_t count, const 
         write_hooks(&writing);
         if (view->subscribers)
             write_subscribers(&writing);
+        write_leaders(&writing);
         if (view->records)
             write_records(&writing);
-        fks_json_list(&writing.stream, "findings");
-        fks_json_list_end(&writing.stream);
+        write_findings(&writing);
         if (fks_json_finish(&writing.stream))
             rc = fks_fail(error, FORKSAFE_ENOMEM, "the debug object could not be written");
     }

@@ -52,6 +52,18 @@ size_t fks_utf8_unsafe(const unsigned char *text, size_t left, unsigned *code)
     return is_unsafe ? 3 : 0;
 }
 
+/* Where the next byte of 0x7f or above may be: nearly all text has none, and is passed eight bytes
+ * at a time. */
+static size_t pass_ascii(const char *text, size_t at, size_t length)
+{
+    for (uint64_t eight; length - at >= sizeof eight; at += sizeof eight) {
+        memcpy(&eight, text + at, sizeof eight);
+        if ((eight | (eight + UINT64_C(0x0101010101010101))) & UINT64_C(0x8080808080808080))
+            break;
+    }
+    return at;
+}
+
 /* Writes dumped JSON. Only inside of strings can there be such characters, so that an escape is
  * always right. */
 static void put_safe(struct fks_json_stream *stream, const char *text, size_t length)
@@ -64,7 +76,7 @@ static void put_safe(struct fks_json_stream *stream, const char *text, size_t le
                            ? 0
                            : fks_utf8_unsafe((const unsigned char *)text + at, length - at, &code);
         if (!bytes) {
-            at++;
+            at = pass_ascii(text, at + 1, length);
             continue;
         }
         put(stream, text + begin, at - begin);

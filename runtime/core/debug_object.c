@@ -101,18 +101,29 @@ json_t *fks_debug_master(const struct fks_debug_writing *writing, size_t index)
         fks_reader_master_alive(reader), "generation", (json_int_t)header->generation, "created",
         moment(writing, header->created), "opened", moment(writing, header->opened));
     json_t *rest = json_pack(
-        "{so, so, so, so, so, so, so, so, so, so, so, so}", "container",
+        "{so, so, so, so, so, so, so, so, so, so, so, so, so}", "container",
         text_of(reader, header->container), "server_version",
         text_of(reader, header->server_version), "forksafe_version",
         text_of(reader, header->forksafe_version), "ini", text_of(reader, header->ini), "app",
         text_of(reader, header->app), "forks", forks_of(header), "exits", exits,
         "records_overwritten", fks_json_count(losses->overwritten), "records_torn",
         fks_json_count(losses->torn), "slots_refused", fks_json_count(header->slots_refused),
-        "subscribers_refused", fks_json_count(header->subscribers_refused), "last_fork",
-        moment(writing, header->last_fork));
+        "subscribers_refused", fks_json_count(header->subscribers_refused), "retired",
+        fks_json_count(header->retired), "last_fork", moment(writing, header->last_fork));
     json_object_update(object, rest);
     json_decref(rest);
     return object;
+}
+
+json_t *fks_debug_leader(const struct fks_debug_writing *writing, const struct fks_reader *reader,
+                         const struct forksafe_leader *leader)
+{
+    bool leads = fks_reader_process_alive(reader, leader->pid, leader->since);
+    return json_pack(
+        "{si, so, so, so, so, sI}", "master", fks_reader_header(reader)->master_pid, "name",
+        text_of(reader, leader->name), "pid", leads ? json_integer(leader->pid) : json_null(),
+        "worker", positive_or_null(leads ? leader->worker : 0), "since",
+        moment(writing, leads ? leader->since : 0), "taken", (json_int_t)leader->taken);
 }
 
 /* --- processes --- */

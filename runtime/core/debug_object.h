@@ -32,10 +32,16 @@ struct fks_debug_writing {
 json_t *fks_debug_hook_pair(const struct fks_hook_sum *sum);
 json_t *fks_debug_hook(const struct fks_debug_writing *writing, const struct fks_hook_sum *sum);
 json_t *fks_debug_master(const struct fks_debug_writing *writing, size_t index);
+json_t *fks_debug_leader(const struct fks_debug_writing *writing, const struct fks_reader *reader,
+                         const struct forksafe_leader *leader);
 json_t *fks_debug_process(const struct fks_debug_writing *writing, const struct fks_reader *reader,
                           const struct fks_reader_slot *read);
 json_t *fks_debug_record(const struct fks_debug_writing *writing, const struct fks_reader *reader,
                          const struct forksafe_record *record, bool live);
+
+/* debug_finding.c */
+json_t *fks_debug_finding(const struct fks_debug_writing *writing, const struct fks_reader *reader,
+                          const struct forksafe_finding *finding);
 
 /* The words for what a process is doing and how a record ended; static storage. `live`: the record
  * is of a process that lives, so that one that has not ended is running. */

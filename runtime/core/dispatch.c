@@ -13,8 +13,11 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "audit.h"
+#include "leader.h"
 #include "log.h"
 #include "names.h"
+#include "verdict.h"
 
 #define QUEUE      16
 #define WAIT_TRIES 1000 /* times a millisecond, for another thread of this process to come out */
@@ -70,7 +73,8 @@ static void keep_ids(struct fks_vm *old, struct fks_vm *fresh)
         for (size_t j = 0; j < old_count; j++)
             if (to[i].event == from[j].event && !strcmp(to[i].name, from[j].name)) {
                 to[i].id = from[j].id;
-                to[i].failed_before = from[j].failed_before;
+                to[i].leader_id = from[j].leader_id;
+                memcpy(to[i].ended_before, from[j].ended_before, sizeof to[i].ended_before);
             }
 }
 
@@ -99,7 +103,13 @@ static void rebuild_vm(void)
 static uint64_t this_thread(void)
 {
     /* No two stacks begin in one page. */
-    return (uint64_t)getpid() << 32 | (uint32_t)((uintptr_t)pthread_self() >> 12);
+    return (uint64_t)getpid() << 32 | (uint32_t)((uintptr_t)__builtin_thread_pointer() >> 12);
+}
+
+/* The process that is inside: to ask the kernel once an emit is enough, where nothing forks. */
+static pid_t process_inside(void)
+{
+    return (pid_t)(atomic_load(&owner) >> 32);
 }
 
 static enum entry enter(bool may_wait)
@@ -157,17 +167,21 @@ static void record_alone(enum forksafe_event event, const struct forksafe_occasi
 /* How often this subscriber has failed since the scripts were loaded, in all processes. */
 static uint64_t failures_of(const struct fks_subscriber *subscriber)
 {
-    if (subscriber->id == FORKSAFE_NO_SUBSCRIBER)
-        return 1;
-    return fks_journal_failures(in_use.journal, subscriber->id) - subscriber->failed_before;
+    uint64_t sum = 0;
+    for (int outcome = FORKSAFE_OUTCOME_ERROR; outcome < FORKSAFE_OUTCOME_QUEUED; outcome++)
+        sum += fks_journal_ended(in_use.journal, subscriber->id, (enum forksafe_outcome)outcome) -
+               subscriber->ended_before[outcome];
+    return sum;
 }
 
-/* The whole error the first time in a generation, a count afterwards: a thousand workers must not
- * fill the log. */
-static void report(const struct fks_subscriber *subscriber, const char *event, const char *text)
+/* The whole error the first time that it ends like this in a generation, a count afterwards: a
+ * thousand workers must not fill the log. Of workers that fail at the same time one is the first:
+ * `nth` is each number once. */
+static void report(const struct fks_subscriber *subscriber, const char *event,
+                   enum forksafe_outcome outcome, uint64_t nth, const char *text)
 {
     uint64_t failures = failures_of(subscriber);
-    if (failures <= 1)
+    if (!nth || nth == subscriber->ended_before[outcome] + 1)
         fks_log(FORKSAFE_LOG_ERROR, "%s: subscriber '%s' failed: %s", event, subscriber->name,
                 text);
     else
@@ -178,19 +192,20 @@ static void report(const struct fks_subscriber *subscriber, const char *event, c
 
 static int verdict_of(const struct fks_subscriber *subscriber)
 {
-    switch (subscriber->on_error) {
-    case FKS_ON_ERROR_RETIRE_WORKER:
-        return FORKSAFE_RETIRE;
-    case FKS_ON_ERROR_STOP_SERVER:
-        return FORKSAFE_STOP;
-    default:
-        return FORKSAFE_OK;
-    }
+    return fks_verdict_of(subscriber->on_error, subscriber->event, in_use.setup->cannot);
 }
 
+/* How a firing goes. */
+struct course {
+    int verdict;
+    bool ran;    /* a subscriber did */
+    bool forked; /* by a subscriber: what is left of this firing is the parent's */
+};
+
 /* Where a subscriber forks, the child comes back here too: the run is its parent's to record. */
-static int run_subscriber(const struct fks_subscriber *subscriber,
-                          const struct fks_vm_event *firing)
+static enum forksafe_outcome run_subscriber(const struct fks_subscriber *subscriber,
+                                            const struct fks_vm_event *firing,
+                                            struct course *course)
 {
     struct fks_run run = {.hook = in_use.hooks[firing->event],
                           .subscriber = subscriber->id,
@@ -201,18 +216,19 @@ static int run_subscriber(const struct fks_subscriber *subscriber,
     enum forksafe_outcome outcome =
         fks_vm_call(in_use.setup->vm, subscriber, firing->event, run.begun, &text);
     bool forked = getpid() != firing->pid;
+    course->ran = true;
+    course->forked = forked;
     if (outcome != FORKSAFE_OUTCOME_OK && !forked)
         fks_journal_error(in_use.journal, &run, text, strlen(text));
-    if (!forked)
-        fks_journal_end(in_use.journal, &run, outcome);
+    uint64_t nth = forked ? 0 : fks_journal_end(in_use.journal, &run, outcome);
     if (outcome == FORKSAFE_OUTCOME_OK)
-        return FORKSAFE_OK;
+        return outcome;
     if (forked)
         fks_log(FORKSAFE_LOG_ERROR, "%s: subscriber '%s' failed in a process that it forked: %s",
                 event, subscriber->name, text);
     else
-        report(subscriber, event, text);
-    return verdict_of(subscriber);
+        report(subscriber, event, outcome, nth, text);
+    return outcome;
 }
 
 /* What the journal has to know before the subscribers run. */
@@ -258,19 +274,47 @@ static int refuse(const struct fks_vm_event *firing, const char *text)
     return verdict;
 }
 
+/* At its start a worker takes the lead if nobody has it; at its end it only asks. */
+static enum fks_leading lead(const struct fks_subscriber *subscriber,
+                             const struct fks_vm_event *firing)
+{
+    int role = firing->occasion->role;
+    if (role == FORKSAFE_ROLE_MASTER || role == FORKSAFE_ROLE_HELPER)
+        return FKS_LEADING_NOT;
+    if (firing->event == FORKSAFE_WORKER_EXIT)
+        return fks_leader_is(subscriber->leader_id) ? FKS_LEADING_STILL : FKS_LEADING_NOT;
+    return fks_leader_take(in_use.journal, subscriber->leader_id, firing->occasion->worker);
+}
+
+/* Runs it, unless it is for a leader and that is another worker. Who took the lead for it and
+ * failed cannot do the job: another worker may try. */
+static void try_subscriber(const struct fks_subscriber *subscriber,
+                           const struct fks_vm_event *firing, struct course *course)
+{
+    enum fks_leading leading = subscriber->leader ? lead(subscriber, firing) : FKS_LEADING_STILL;
+    if (leading == FKS_LEADING_NOT ||
+        run_subscriber(subscriber, firing, course) == FORKSAFE_OUTCOME_OK)
+        return;
+    if (leading == FKS_LEADING_TAKEN)
+        fks_leader_give_up(in_use.journal, subscriber->leader_id);
+    int one = verdict_of(subscriber);
+    course->verdict = one > course->verdict ? one : course->verdict;
+}
+
 static int run_subscribers(const struct fks_vm_event *firing)
 {
     const char *text = NULL;
-    int verdict = FORKSAFE_OK;
+    struct course course = {.verdict = FORKSAFE_OK};
     if (!in_use.setup->vm || fks_vm_prepare(in_use.setup->vm, firing, &text))
         return refuse(firing, text);
     for (size_t i = 0; i < in_use.count[firing->event]; i++) {
-        int one = run_subscriber(&in_use.first[firing->event][i], firing);
-        if (getpid() != firing->pid)
-            return FORKSAFE_OK; /* forked by it: the rest of this firing is the parent's */
-        verdict = one > verdict ? one : verdict;
+        try_subscriber(&in_use.first[firing->event][i], firing, &course);
+        if (course.forked)
+            return FORKSAFE_OK;
     }
-    return verdict;
+    if (!course.ran)
+        record_alone(firing->event, firing->occasion, FORKSAFE_OUTCOME_OK);
+    return course.verdict;
 }
 
 static int fire(enum forksafe_event event, const struct forksafe_occasion *occasion)
@@ -279,15 +323,19 @@ static int fire(enum forksafe_event event, const struct forksafe_occasion *occas
         return FORKSAFE_OK; /* as of a reload meanwhile */
     const struct fks_vm_event firing = {.event = event,
                                         .occasion = occasion,
-                                        .pid = getpid(),
+                                        .pid = process_inside(),
                                         .ppid = getppid(),
                                         .generation = in_use.generation};
     int verdict = FORKSAFE_OK;
     note_arrival(event, occasion);
+    if (event == FORKSAFE_POST_FORK || event == FORKSAFE_POST_WORKER_INIT)
+        fks_audit_arrive();
     if (in_use.count[event])
         verdict = run_subscribers(&firing);
     else
         record_alone(event, occasion, FORKSAFE_OUTCOME_OK);
+    if (event == FORKSAFE_PRE_FORK && getpid() == firing.pid)
+        fks_audit_look(); /* its subscribers may have closed something */
     if (event == FORKSAFE_POST_WORKER_INIT && getpid() == firing.pid)
         fks_journal_state(in_use.journal, FORKSAFE_STATE_READY);
     return verdict;
@@ -320,8 +368,16 @@ static int leave(int verdict)
     return verdict;
 }
 
-int fks_dispatch_emit(enum forksafe_event event, const struct forksafe_occasion *occasion,
-                      bool may_wait)
+/* Of the thread: another one may fork meanwhile. With the initial-exec model, whose first use
+ * allocates nothing. */
+static _Thread_local enum fks_fork_handler fork_handler __attribute__((tls_model("initial-exec")));
+
+enum fks_fork_handler fks_dispatch_in_fork_handler(void)
+{
+    return fork_handler;
+}
+
+static int emit(enum forksafe_event event, const struct forksafe_occasion *occasion, bool may_wait)
 {
     if (!in_use.setup || in_use.hooks[event] == FORKSAFE_NO_SUBSCRIBER)
         return FORKSAFE_OK;
@@ -340,6 +396,21 @@ int fks_dispatch_emit(enum forksafe_event event, const struct forksafe_occasion 
     int verdict = atomic_exchange(&owed, FORKSAFE_OK);
     int one = fire(event, occasion);
     return leave(one > verdict ? one : verdict);
+}
+
+int fks_dispatch_emit(enum forksafe_event event, const struct forksafe_occasion *occasion,
+                      bool may_wait)
+{
+    const enum fks_fork_handler outer = fork_handler; /* a subscriber that forks comes here again */
+    const enum fks_fork_handler inner = may_wait                      ? FKS_FORK_NONE
+                                        : event == FORKSAFE_POST_FORK ? FKS_FORK_CHILD
+                                                                      : FKS_FORK_PREPARE;
+    if (inner != outer) /* to write it would copy a page */
+        fork_handler = inner;
+    int verdict = emit(event, occasion, may_wait);
+    if (inner != outer)
+        fork_handler = outer;
+    return verdict;
 }
 
 int fks_dispatch_hold(struct fks_error *error)

@@ -30,4 +30,9 @@ struct fks_setup *fks_dispatch_use(struct fks_setup *setup, struct fks_journal *
 int fks_dispatch_emit(enum forksafe_event event, const struct forksafe_occasion *occasion,
                       bool may_wait);
 
+/* Whether the calling thread is in an emit of one of our atfork handlers: nothing of the host may
+ * be entered there that its own atfork handlers have not repaired yet. */
+enum fks_fork_handler { FKS_FORK_NONE, FKS_FORK_PREPARE, FKS_FORK_CHILD };
+enum fks_fork_handler fks_dispatch_in_fork_handler(void);
+
 #endif

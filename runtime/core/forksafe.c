@@ -17,14 +17,19 @@
 #include <unistd.h>
 
 #include "atfork.h"
+#include "bridge/bridge.h"
+#include "audit.h"
+#include "breaker.h"
 #include "debug.h"
 #include "dispatch.h"
+#include "enlist.h"
 #include "instance.h"
 #include "journal.h"
 #include "log.h"
 #include "reader.h"
 #include "runtime_dir.h"
 #include "setup.h"
+#include "worker_number.h"
 
 /* This process's set-up; made in the master, inherited by its children. */
 static struct {
@@ -109,32 +114,6 @@ static void open_journal(struct fks_setup *setup, const struct forksafe_host *ho
     snprintf(instance.name, sizeof instance.name, "%s", setup->config.instance);
 }
 
-static void list_subscribers(struct fks_setup *setup, const uint32_t hooks[FORKSAFE_EVENT_COUNT])
-{
-    size_t count;
-    struct fks_subscriber *list = fks_vm_subscribers(setup->vm, &count);
-    for (size_t i = 0; i < count; i++) {
-        const struct fks_journal_subscriber entry = {
-            .name = list[i].name,
-            .path = list[i].path,
-            .line = list[i].line,
-            .event = list[i].event,
-            .hook = hooks[list[i].event],
-            .order = list[i].order,
-            .on_error = list[i].on_error,
-            .hash = list[i].script->hash,
-            .mtime_ns = list[i].script->mtime_ns,
-        };
-        list[i].id = fks_journal_add_subscriber(instance.journal, &entry);
-        if (list[i].id != FORKSAFE_NO_SUBSCRIBER)
-            list[i].failed_before = fks_journal_failures(instance.journal, list[i].id);
-        if (hooks[list[i].event] == FORKSAFE_NO_SUBSCRIBER)
-            fks_log(FORKSAFE_LOG_WARNING,
-                    "%s: subscriber '%s' never runs here: this container has no such fork point",
-                    list[i].path, list[i].name);
-    }
-}
-
 /* The new setup is whole: nothing can fail but the lock. */
 static int put_in_use(struct fks_setup *setup, const struct forksafe_host *host,
                       struct fks_error *error)
@@ -148,10 +127,16 @@ static int put_in_use(struct fks_setup *setup, const struct forksafe_host *host,
                            ? fks_journal_add_hook(instance.journal, setup->hooks[event],
                                                   (enum forksafe_event)event)
                            : FORKSAFE_NO_SUBSCRIBER;
+    fks_worker_numbers_open(instance.journal);
     uint32_t generation = fks_journal_next_generation(instance.journal);
-    list_subscribers(setup, hooks);
+    setup->cannot = host->cannot;
+    fks_enlist_subscribers(instance.journal, setup, hooks);
+    fks_audit_use(instance.journal, setup->config.audit ? &setup->marks : NULL, setup->container,
+                  generation);
     fks_setup_destroy(fks_dispatch_use(setup, instance.journal, hooks, generation));
     instance.setup = setup;
+    if (fks_journal_header(instance.journal)->master_pid == getpid())
+        fks_breaker_reset(instance.journal);
     fks_log_init(host, setup->config.instance, setup->config.log_level);
     fks_dispatch_release();
     fks_atfork_arm(host);
@@ -173,7 +158,16 @@ static void say_configured(const struct forksafe_host *host)
     fks_journal_status(instance.journal, configured, host->environment, configured);
 }
 
-/* Loads the scripts and swaps them in. At a reload all of them must load, or the old ones stay. */
+/* Loads the scripts. At a reload all of them must load, or the old ones stay. */
+static int load(struct fks_setup *setup, const struct forksafe_host *host, struct fks_error *error)
+{
+    int result = fks_setup_load(setup, host, complain, forksafe_debug_json, error);
+    if (!result && setup->failed && (instance.setup || setup->config.required))
+        return fks_fail(error, FORKSAFE_ESCRIPT, "%zu wrong keys or scripts", setup->failed);
+    return result;
+}
+
+/* Loads the scripts and swaps them in. */
 static int load_and_swap(struct fks_setup *setup, const struct forksafe_host *host,
                          struct fks_error *error)
 {
@@ -181,9 +175,7 @@ static int load_and_swap(struct fks_setup *setup, const struct forksafe_host *ho
     open_journal(setup, host);
     if (!instance.journal)
         return fks_fail(error, FORKSAFE_ENOMEM, "out of memory for the journal");
-    int result = fks_setup_load(setup, host, complain, forksafe_debug_json, error);
-    if (!result && setup->failed && (reload || setup->config.required))
-        result = fks_fail(error, FORKSAFE_ESCRIPT, "%zu wrong keys or scripts", setup->failed);
+    int result = load(setup, host, error);
     if (!result)
         result = put_in_use(setup, host, error);
     if (!result && !reload)
@@ -220,6 +212,7 @@ static int stay_inert(struct fks_setup *setup, const struct forksafe_host *host,
         int result = fks_dispatch_hold(&error);
         if (result)
             return give_up(setup, host, &error, false);
+        fks_audit_use(NULL, NULL, NULL, 0);
         fks_setup_destroy(fks_dispatch_use(NULL, NULL, NULL, 0));
         instance.setup = NULL;
         fks_dispatch_release();
@@ -232,12 +225,32 @@ static int stay_inert(struct fks_setup *setup, const struct forksafe_host *host,
     return FORKSAFE_EOFF;
 }
 
+/* Lets go of what a launcher opened before it forked the process that is the master now. Its
+ * journal goes with it if nothing ever happened in it. */
+static bool replace_launcher(void)
+{
+    if (fks_dispatch_hold(NULL))
+        return false;
+    fks_audit_use(NULL, NULL, NULL, 0);
+    fks_setup_destroy(fks_dispatch_use(NULL, NULL, NULL, 0));
+    instance.setup = NULL;
+    fks_dispatch_release();
+    if (fks_journal_path(instance.journal) && fks_journal_is_unused(instance.journal))
+        (void)unlink(fks_journal_path(instance.journal));
+    fks_journal_close(instance.journal);
+    instance.journal = NULL;
+    return true;
+}
+
 /* A journal has one master. A process that inherited the library open would change its tables under
- * the master's hands. */
+ * the master's hands, unless its adapter knows that it was a launcher who opened it, and says so by
+ * naming the caller as the master. */
 static bool is_someone_elses(const struct forksafe_host *host)
 {
     pid_t master = host->master ? host->master : getpid();
     if (!instance.journal || fks_journal_header(instance.journal)->master_pid == master)
+        return false;
+    if (host->master == getpid() && replace_launcher())
         return false;
     fks_log(FORKSAFE_LOG_ERROR,
             "forksafe is open already, by process %d, from which this one was forked: only the "
@@ -299,6 +312,27 @@ int forksafe_open(const struct forksafe_host *given)
     return result;
 }
 
+int forksafe_check(const struct forksafe_host *given)
+{
+    struct forksafe_host host;
+    struct fks_setup *setup;
+    struct fks_error error = {0};
+    const char *why;
+    if (getauxval(AT_SECURE) || instance.setup || copy_host(&host, given) || !host.ini)
+        return FORKSAFE_EUSAGE;
+    fks_log_init(&host, "-", FORKSAFE_LOG_INFO);
+    int result = fks_setup_create(&setup, host.ini, &error);
+    if (result)
+        return give_up(NULL, &host, &error, false);
+    fks_log_level(setup->config.log_level, setup->config.instance);
+    if (!switched_off(&setup->config, &host, &why))
+        result = load(setup, &host, &error);
+    if (result)
+        return give_up(setup, &host, &error, setup->config.required);
+    fks_setup_destroy(setup);
+    return 0;
+}
+
 int forksafe_prepare(const struct forksafe_host *given)
 {
     struct forksafe_host host;
@@ -326,9 +360,27 @@ int forksafe_emit(enum forksafe_event event, const struct forksafe_occasion *occ
         return FORKSAFE_OK;
     memcpy(&known, occasion, occasion->size < sizeof known ? occasion->size : sizeof known);
     int errno_before = errno;
-    int verdict = fks_dispatch_emit(event, &known, true);
-    errno = errno_before;
+    if (!fks_worker_number_resolve(event, &known))
+        return FORKSAFE_OK;
+    int verdict = fks_dispatch_emit(event, &known, !known.at_fork);
+    if (verdict == FORKSAFE_RETIRE)
+        fks_breaker_retire(instance.journal);
+    if (errno != errno_before) /* to write it would copy a page */
+        errno = errno_before;
     return verdict;
+}
+
+int forksafe_role(enum forksafe_role role)
+{
+    bool known = (unsigned)role < FORKSAFE_ROLE_COUNT;
+    if (!known || !instance.setup || !fks_journal_role(instance.journal, role))
+        return FORKSAFE_EUSAGE;
+    return 0;
+}
+
+int forksafe_defer(void (*fire)(void))
+{
+    return fire && instance.setup && fks_python_defers_fork(fire);
 }
 
 int forksafe_status(const char *status, const char *environment, const char *line)
@@ -358,6 +410,11 @@ void forksafe_free(void *text)
 const char *forksafe_journal_path(void)
 {
     return instance.journal ? fks_journal_path(instance.journal) : NULL;
+}
+
+const char *forksafe_container(void)
+{
+    return instance.setup ? instance.setup->container : NULL;
 }
 
 const char *forksafe_version(void)

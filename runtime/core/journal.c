@@ -147,6 +147,20 @@ static struct forksafe_slot *own_slot(const struct fks_journal *journal)
     return journal->pid == getpid() ? journal->slot : NULL;
 }
 
+bool fks_journal_role(struct fks_journal *journal, enum forksafe_role role)
+{
+    struct forksafe_slot *slot = own_slot(journal);
+    if (slot)
+        slot->role = (uint8_t)role;
+    return slot != NULL;
+}
+
+/* The first claim of all is of the first slot. */
+bool fks_journal_is_unused(const struct fks_journal *journal)
+{
+    return !FKS_LOAD(journal->claims[0]);
+}
+
 void fks_journal_state(struct fks_journal *journal, enum forksafe_state state)
 {
     struct forksafe_slot *slot = own_slot(journal);
@@ -238,16 +252,17 @@ static uint32_t bucket_of(uint64_t duration)
     return bucket;
 }
 
-void fks_journal_end(struct fks_journal *journal, struct fks_run *run,
-                     enum forksafe_outcome outcome)
+uint64_t fks_journal_end(struct fks_journal *journal, struct fks_run *run,
+                         enum forksafe_outcome outcome)
 {
+    uint64_t nth = 0;
     if (journal->pid != getpid())
-        return; /* a fork made inside the run: the run is its parent's */
+        return nth; /* a fork made inside the run: the run is its parent's */
     uint64_t now = fks_now();
     uint64_t duration = now > run->begun ? now - run->begun : 0;
     struct forksafe_cell *cell = cell_of(journal, run);
     if (cell) {
-        FKS_ADD(cell->outcomes[outcome], 1);
+        nth = FKS_ADD(cell->outcomes[outcome], 1);
         FKS_ADD(cell->total_ns, duration);
         FKS_ADD(cell->buckets[bucket_of(duration)], 1);
         raise_to(&cell->max_ns, duration);
@@ -257,19 +272,19 @@ void fks_journal_end(struct fks_journal *journal, struct fks_run *run,
         FKS_STORE(run->record->ended, duration << 8 | (uint64_t)outcome);
     struct forksafe_slot *slot = journal->slot;
     if (!slot || !cell)
-        return;
+        return nth;
     if (outcome != FORKSAFE_OUTCOME_OK && outcome != FORKSAFE_OUTCOME_QUEUED)
         FKS_ADD(slot->failed, 1);
     raise_to(&slot->slowest_ns, duration);
+    return nth;
 }
 
-uint64_t fks_journal_failures(const struct fks_journal *journal, uint32_t subscriber)
+uint64_t fks_journal_ended(const struct fks_journal *journal, uint32_t subscriber,
+                           enum forksafe_outcome outcome)
 {
-    uint64_t sum = 0;
-    for (int outcome = FORKSAFE_OUTCOME_ERROR; outcome < FORKSAFE_OUTCOME_QUEUED; outcome++)
-        if (subscriber < journal->subscriber_capacity)
-            sum += __atomic_load_n(&journal->cells[subscriber].outcomes[outcome], __ATOMIC_RELAXED);
-    return sum;
+    return subscriber < journal->subscriber_capacity
+               ? __atomic_load_n(&journal->cells[subscriber].outcomes[outcome], __ATOMIC_RELAXED)
+               : 0;
 }
 
 /* Length of the longest beginning of at most `limit` bytes that cuts no UTF-8 sequence. */

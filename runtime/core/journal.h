@@ -99,6 +99,13 @@ void fks_journal_sweep(struct fks_journal *journal);
  * counted once as refused, and what follows is counted but not recorded. */
 void fks_journal_claim(struct fks_journal *journal, const struct forksafe_occasion *occasion);
 
+/* This process's role, where it is another one from now on. False: it has no slot.
+ * Async-signal-safe. */
+bool fks_journal_role(struct fks_journal *journal, enum forksafe_role role);
+
+/* Whether no process has ever recorded anything in it. */
+bool fks_journal_is_unused(const struct fks_journal *journal);
+
 /* This process's state. */
 void fks_journal_state(struct fks_journal *journal, enum forksafe_state state);
 
@@ -118,12 +125,14 @@ struct fks_run {
 /* Writes the record as begun, and counts. */
 void fks_journal_begin(struct fks_journal *journal, struct fks_run *run);
 
-/* Ends it: one store in the record, counters, histogram. */
-void fks_journal_end(struct fks_journal *journal, struct fks_run *run,
-                     enum forksafe_outcome outcome);
+/* Ends it: one store in the record, counters, histogram. Returns how often the subscriber's runs
+ * have ended like that, this one counted: each number once; 0 where it is not counted. */
+uint64_t fks_journal_end(struct fks_journal *journal, struct fks_run *run,
+                         enum forksafe_outcome outcome);
 
-/* Runs of a subscriber (its index) that did not end well, in all processes and generations. */
-uint64_t fks_journal_failures(const struct fks_journal *journal, uint32_t subscriber);
+/* Runs of a subscriber (its index) that ended like that, in all processes and generations. */
+uint64_t fks_journal_ended(const struct fks_journal *journal, uint32_t subscriber,
+                           enum forksafe_outcome outcome);
 
 /* Keeps an error text with its traceback in this process's error area. Before or after end. */
 void fks_journal_error(struct fks_journal *journal, const struct fks_run *run, const char *text,

@@ -105,16 +105,20 @@ static void lay_out(struct forksafe_journal_header *header, const struct fks_geo
     uint64_t at = sizeof *header;
     header->hooks_offset = at;
     at += geometry->hooks * sizeof(struct forksafe_hook);
-    header->cells_offset = at;
-    at += geometry->subscribers * sizeof(struct forksafe_cell);
     header->claims_offset = at;
     at += geometry->slots * sizeof(uint64_t);
+    header->cells_offset = at;
+    at += geometry->subscribers * sizeof(struct forksafe_cell);
     header->status_offset = at;
     at += sizeof(struct forksafe_status_area);
     header->subscribers_offset = at;
     at += geometry->subscribers * sizeof(struct forksafe_subscriber);
     header->strings_offset = at;
     at += geometry->strings;
+    header->leaders_offset = at;
+    at += FORKSAFE_MAX_LEADERS * sizeof(struct forksafe_leader);
+    header->findings_offset = (uint32_t)at;
+    at += sizeof(struct forksafe_finding_area);
     header->slots_offset = round_up(at, PAGE_SIZE);
     header->file_size = header->slots_offset + (uint64_t)geometry->slots * geometry->stride;
 }
@@ -131,6 +135,8 @@ static void attach(struct fks_journal *journal, void *map,
     journal->status = (struct forksafe_status_area *)(base + header->status_offset);
     journal->subscribers = (struct forksafe_subscriber *)(base + header->subscribers_offset);
     journal->strings = base + header->strings_offset;
+    journal->findings = (struct forksafe_finding_area *)(base + header->findings_offset);
+    journal->leaders = (struct forksafe_leader *)(base + header->leaders_offset);
     journal->slots = base + header->slots_offset;
     journal->slot_count = header->slot_count;
     journal->slot_stride = header->slot_stride;
@@ -194,7 +200,8 @@ int fks_file_adopt(struct fks_journal *journal, int fd, const struct fks_geometr
                    offsetof(struct forksafe_journal_header, hooks_offset)) ||
         found.slot_count != fresh.slot_count || found.slot_stride != fresh.slot_stride ||
         found.records_per_slot != fresh.records_per_slot ||
-        found.strings_size != fresh.strings_size || found.file_size != fresh.file_size ||
+        found.strings_size != fresh.strings_size ||
+        found.findings_offset != fresh.findings_offset || found.file_size != fresh.file_size ||
         (uint64_t)st.st_size != found.file_size || allocate(fd, found.file_size))
         return -1;
     void *map = map_aligned(fd, found.file_size);

@@ -24,6 +24,8 @@ struct fks_journal {
     struct forksafe_status_area *status;
     struct forksafe_subscriber *subscribers;
     char *strings;
+    struct forksafe_finding_area *findings;
+    struct forksafe_leader *leaders;
     char *slots;
     uint32_t slot_count, slot_stride, records, hook_capacity, subscriber_capacity, strings_size;
     size_t error_size; /* bytes of a slot's error area */
@@ -51,6 +53,10 @@ static inline struct forksafe_record *fks_slot_records(struct forksafe_slot *slo
 /* Puts a text into the strings area, or finds it there; {0, 0} for NULL, an empty one, or where it
  * is full. journal_table.c */
 struct forksafe_string fks_journal_intern(struct fks_journal *journal, const char *text);
+
+/* Whether that string of the strings area is this text. journal_table.c */
+bool fks_journal_string_is(const struct fks_journal *journal, struct forksafe_string string,
+                           const char *text, size_t length);
 
 /* Takes and gives back the right to add to the tables: two processes that open one journal at the
  * same time take turns. Waits at most 200 ms for a living process, then goes ahead. Master.

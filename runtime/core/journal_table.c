@@ -60,8 +60,8 @@ static uint32_t subscriber_count(const struct fks_journal *journal)
     return at_most(journal->header->subscriber_count, journal->subscriber_capacity);
 }
 
-static bool string_is(const struct fks_journal *journal, struct forksafe_string string,
-                      const char *text, size_t length)
+bool fks_journal_string_is(const struct fks_journal *journal, struct forksafe_string string,
+                           const char *text, size_t length)
 {
     return string.length == length && string.offset <= journal->strings_size &&
            length <= journal->strings_size - string.offset &&
@@ -75,11 +75,11 @@ static bool find_string(const struct fks_journal *journal, const char *text, siz
 {
     for (uint32_t i = 0; i < subscriber_count(journal); i++) {
         const struct forksafe_subscriber *entry = &journal->subscribers[i];
-        if (string_is(journal, entry->path, text, length)) {
+        if (fks_journal_string_is(journal, entry->path, text, length)) {
             *found = entry->path;
             return true;
         }
-        if (string_is(journal, entry->name, text, length)) {
+        if (fks_journal_string_is(journal, entry->name, text, length)) {
             *found = entry->name;
             return true;
         }
@@ -112,7 +112,7 @@ static uint32_t find_hook(const struct fks_journal *journal, const char *name,
     size_t length = strlen(name);
     for (uint32_t i = 0; i < hook_count(journal); i++)
         if (journal->hooks[i].event == (uint32_t)event &&
-            string_is(journal, journal->hooks[i].name, name, length))
+            fks_journal_string_is(journal, journal->hooks[i].name, name, length))
             return i;
     return FORKSAFE_NO_SUBSCRIBER;
 }
@@ -145,7 +145,7 @@ static uint32_t find_subscriber(const struct fks_journal *journal, const char *n
     size_t length = strlen(name);
     for (uint32_t i = 0; i < subscriber_count(journal); i++)
         if (journal->subscribers[i].event == (uint32_t)event &&
-            string_is(journal, journal->subscribers[i].name, name, length))
+            fks_journal_string_is(journal, journal->subscribers[i].name, name, length))
             return i;
     return subscriber_count(journal);
 }

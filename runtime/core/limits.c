@@ -74,3 +74,18 @@ bool fks_limits_end(struct fks_limits *run, lua_State *L)
         fks_limits_install(L);
     return expired;
 }
+
+void fks_limits_pause(struct fks_limits *run)
+{
+    run->paused_wall = fks_now();
+    run->paused_cpu = thread_cpu();
+}
+
+uint64_t fks_limits_resume(struct fks_limits *run)
+{
+    uint64_t took = fks_now() - run->paused_wall, cpu = thread_cpu();
+    run->wall_start += took;
+    if (cpu > run->paused_cpu) /* less: in a child that was forked meanwhile, whose clock is new */
+        run->cpu_start += cpu - run->paused_cpu;
+    return took;
+}

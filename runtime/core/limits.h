@@ -17,6 +17,7 @@
 struct fks_limits {
     uint64_t cpu_ns, wall_ns; /* allowed; 0: no limit */
     uint64_t wall_start, cpu_start;
+    uint64_t paused_wall, paused_cpu;
     bool cpu_known, expired;
 };
 
@@ -33,5 +34,10 @@ void fks_limits_begin(struct fks_limits *run, uint64_t cpu_ns, uint64_t now);
 
 /* The run has ended. Returns whether it had to be stopped. */
 bool fks_limits_end(struct fks_limits *run, lua_State *L);
+
+/* Around a call into the application's own language: its time is not the run's, and it is never
+ * cut. `resume` returns how long it took by the wall. */
+void fks_limits_pause(struct fks_limits *run);
+uint64_t fks_limits_resume(struct fks_limits *run);
 
 #endif

@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -51,18 +52,34 @@ static void write_stderr(char *line)
     }
 }
 
-static void write_line(enum forksafe_log_level level, const char *text, int length)
+/* Appends up to the end of the line; returns where the next goes. */
+static size_t append(char line[LINE], size_t at, const char *text, size_t length)
 {
+    size_t room = LINE - 1 - at;
+    memcpy(line + at, text, length < room ? length : room);
+    return at + (length < room ? length : room);
+}
+
+/* Not snprintf: it is most of what a line of a hook costs in a fresh child. */
+static void write_line(enum forksafe_log_level level, const char *text, size_t length)
+{
+    static const char name[] = "forksafe[";
     char line[LINE + 2];
     int errno_before = errno;
-    if (snprintf(line, LINE, "forksafe[%s]: %.*s", sink.instance, length, text) >= LINE)
+    size_t at = append(line, 0, name, sizeof name - 1);
+    at = append(line, at, sink.instance, strlen(sink.instance));
+    at = append(line, at, "]: ", 3);
+    bool cut = length > LINE - 1 - at;
+    line[append(line, at, text, length)] = 0;
+    if (cut)
         memcpy(line + LINE - 4, "...", 4);
     fks_one_line(line);
     if (sink.log)
         sink.log(sink.data, level, line);
     else
         write_stderr(line);
-    errno = errno_before;
+    if (errno != errno_before)
+        errno = errno_before;
 }
 
 void fks_log_text(enum forksafe_log_level level, const char *text)
@@ -70,8 +87,8 @@ void fks_log_text(enum forksafe_log_level level, const char *text)
     if (level < sink.level)
         return;
     do {
-        size_t length = strcspn(text, "\n");
-        write_line(level, text, (int)length);
+        size_t length = (size_t)(strchrnul(text, '\n') - text);
+        write_line(level, text, length);
         text += length;
     } while (*text == '\n' && *++text);
 }

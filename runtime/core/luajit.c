@@ -9,7 +9,10 @@
 #include <dlfcn.h>
 #include <stddef.h>
 
-#if defined(__SANITIZE_ADDRESS__)
+#ifndef __has_feature /* clang's; GCC has __SANITIZE_ADDRESS__ */
+#define __has_feature(x) 0
+#endif
+#if defined(__SANITIZE_ADDRESS__) || __has_feature(address_sanitizer)
 #define DEEPBIND                                                                    \
     0 /* ASan refuses RTLD_DEEPBIND: such a build is not for hosts with another Lua \
        */

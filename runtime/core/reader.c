@@ -88,6 +88,10 @@ static const char *find_fault(const struct forksafe_journal_header *header, uint
         !area_fits(header, header->subscribers_offset, header->subscriber_capacity,
                    sizeof(struct forksafe_subscriber)) ||
         !area_fits(header, header->strings_offset, header->strings_size, 1) ||
+        !area_fits(header, header->leaders_offset, FORKSAFE_MAX_LEADERS,
+                   sizeof(struct forksafe_leader)) ||
+        (header->findings_offset &&
+         !area_fits(header, header->findings_offset, 1, sizeof(struct forksafe_finding_area))) ||
         !area_fits(header, header->slots_offset, header->slot_count, header->slot_stride))
         return "a part of it lies outside";
     return NULL;
@@ -152,25 +156,49 @@ static bool allocate_tables(struct fks_tables *tables, const struct forksafe_jou
            tables->slots && tables->records && tables->error;
 }
 
-/* Copies the status area between two looks at an even sequence; a writer that died in the middle
- * leaves it odd for good. */
-static bool fetch_status(const struct fks_reader *reader,
-                         const struct forksafe_journal_header *header,
-                         struct forksafe_status_area *out)
+/* Copies an area that begins with its sequence, between two looks at an even one; a writer that
+ * died in the middle leaves it odd for good. */
+static bool fetch_area(const struct fks_reader *reader, uint64_t offset, void *out, size_t size)
 {
     for (int i = 0; i < TRIES; i++) {
         uint32_t before, after;
-        if (!fks_reader_fetch(reader, header->status_offset, &before, sizeof before) ||
-            !fks_reader_fetch(reader, header->status_offset, out, sizeof *out) ||
-            !fks_reader_fetch(reader, header->status_offset, &after, sizeof after))
+        if (!fks_reader_fetch(reader, offset, &before, sizeof before) ||
+            !fks_reader_fetch(reader, offset, out, size) ||
+            !fks_reader_fetch(reader, offset, &after, sizeof after))
             return false;
         if (before == after && !(before & 1))
             break;
     }
+    return true;
+}
+
+static bool fetch_status(const struct fks_reader *reader,
+                         const struct forksafe_journal_header *header,
+                         struct forksafe_status_area *out)
+{
+    if (!fetch_area(reader, header->status_offset, out, sizeof *out))
+        return false;
     out->status[FORKSAFE_STATUS_TEXT - 1] = '\0';
     out->environment[FORKSAFE_STATUS_TEXT - 1] = '\0';
     for (int i = 0; i < FORKSAFE_LOG_LINES; i++)
         out->lines[i][FORKSAFE_STATUS_TEXT - 1] = '\0';
+    return true;
+}
+
+static bool fetch_findings(const struct fks_reader *reader,
+                           const struct forksafe_journal_header *header,
+                           struct forksafe_finding_area *out)
+{
+    if (!header->findings_offset)
+        return true;
+    if (!fetch_area(reader, header->findings_offset, out, sizeof *out))
+        return false;
+    if (out->count > FORKSAFE_FINDINGS)
+        out->count = FORKSAFE_FINDINGS;
+    for (uint32_t i = 0; i < out->count; i++) {
+        out->findings[i].subject[FORKSAFE_FINDING_SUBJECT - 1] = '\0';
+        out->findings[i].object[FORKSAFE_FINDING_OBJECT - 1] = '\0';
+    }
     return true;
 }
 
@@ -193,6 +221,21 @@ static bool fetch_subscribers(const struct fks_reader *reader,
     return true;
 }
 
+/* Leaders that change just now are read again. */
+static bool fetch_leaders(const struct fks_reader *reader,
+                          const struct forksafe_journal_header *header, struct forksafe_leader *out)
+{
+    struct forksafe_leader before[FORKSAFE_MAX_LEADERS];
+    for (int tries = 0; tries < 3; tries++) {
+        if (!fks_reader_fetch(reader, header->leaders_offset, before, sizeof before) ||
+            !fks_reader_fetch(reader, header->leaders_offset, out, sizeof before))
+            return false;
+        if (!memcmp(before, out, sizeof before))
+            break;
+    }
+    return true;
+}
+
 static bool fetch_tables(const struct fks_reader *reader,
                          const struct forksafe_journal_header *header, struct fks_tables *tables)
 {
@@ -203,7 +246,9 @@ static bool fetch_tables(const struct fks_reader *reader,
            fks_reader_fetch(reader, header->cells_offset, tables->cells,
                             header->subscriber_count * sizeof *tables->cells) &&
            fetch_subscribers(reader, header, tables->subscribers) &&
-           fetch_status(reader, header, &tables->status);
+           fetch_leaders(reader, header, tables->leaders) &&
+           fetch_status(reader, header, &tables->status) &&
+           fetch_findings(reader, header, &tables->findings);
 }
 
 int fks_reader_refresh(struct fks_reader *reader, struct fks_error *error)
@@ -328,6 +373,11 @@ const struct forksafe_status_area *fks_reader_status(const struct fks_reader *re
     return &reader->tables.status;
 }
 
+const struct forksafe_finding_area *fks_reader_findings(const struct fks_reader *reader)
+{
+    return &reader->tables.findings;
+}
+
 const struct forksafe_hook *fks_reader_hook(const struct fks_reader *reader, uint32_t index)
 {
     return index < reader->header.hook_count ? &reader->tables.hooks[index] : NULL;
@@ -337,6 +387,13 @@ const struct forksafe_subscriber *fks_reader_subscriber(const struct fks_reader 
                                                         uint32_t index)
 {
     return index < reader->header.subscriber_count ? &reader->tables.subscribers[index] : NULL;
+}
+
+const struct forksafe_leader *fks_reader_leader(const struct fks_reader *reader, uint32_t index)
+{
+    return index < FORKSAFE_MAX_LEADERS && reader->tables.leaders[index].generation
+               ? &reader->tables.leaders[index]
+               : NULL;
 }
 
 const struct forksafe_cell *fks_reader_cell(const struct fks_reader *reader, uint32_t index)

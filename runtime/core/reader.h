@@ -44,6 +44,9 @@ const struct forksafe_subscriber *fks_reader_subscriber(const struct fks_reader 
                                                         uint32_t index);
 const struct forksafe_cell *fks_reader_cell(const struct fks_reader *reader, uint32_t index);
 
+/* A leader, index below FORKSAFE_MAX_LEADERS; NULL where that place was never used. Likewise. */
+const struct forksafe_leader *fks_reader_leader(const struct fks_reader *reader, uint32_t index);
+
 /* A string of the strings area; never NULL, cut to what is there. Borrowed until refresh; not
  * NUL-terminated: *length. */
 const char *fks_reader_string(const struct fks_reader *reader, struct forksafe_string string,
@@ -52,6 +55,10 @@ const char *fks_reader_string(const struct fks_reader *reader, struct forksafe_s
 /* Status and autoconfigure log, copied: every text NUL-terminated, line_count as written. Borrowed
  * until refresh. */
 const struct forksafe_status_area *fks_reader_status(const struct fks_reader *reader);
+
+/* What the audit found, copied: at most FORKSAFE_FINDINGS, every text NUL-terminated; zeros where
+ * the journal has none. Borrowed until refresh. */
+const struct forksafe_finding_area *fks_reader_findings(const struct fks_reader *reader);
 
 /* One slot, copied: the process, its valid records oldest first (torn ones left out and counted),
  * its error text. */

@@ -14,6 +14,8 @@ struct fks_tables {
     struct forksafe_cell *cells;
     char *strings;
     struct forksafe_status_area status;
+    struct forksafe_finding_area findings;
+    struct forksafe_leader leaders[FORKSAFE_MAX_LEADERS];
     char *slots; /* three copies of one slot */
     struct forksafe_record *records;
     char *error; /* one error text */

@@ -112,13 +112,31 @@ static int check_directory(struct walk *walk, const char *real, const char *path
                     *directory ? directory : "/", doubt);
 }
 
+/* Where the open file lies, as the kernel knows it: to ask for its name again would be to ask about
+ * what somebody may have put there meanwhile. Without /proc the name has to lead to the very
+ * file. */
+static bool real_path(int fd, const char *path, const struct stat *opened, char real[PATH_MAX])
+{
+    char link[64];
+    struct stat info;
+    snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
+    ssize_t length = readlink(link, real, PATH_MAX);
+    if (length > 0 && length < PATH_MAX) {
+        real[length] = '\0';
+        return real[0] == '/';
+    }
+    return realpath(path, real) && !lstat(real, &info) && info.st_ino == opened->st_ino &&
+           info.st_dev == opened->st_dev;
+}
+
 /* Where the file really lies: a symbolic link may lead out of the script directory. */
-static int check_place(struct walk *walk, const struct fks_script *script, struct fks_error *error)
+static int check_place(struct walk *walk, int fd, const struct fks_script *script,
+                       const struct stat *opened, struct fks_error *error)
 {
     char real[PATH_MAX];
-    if (!realpath(script->path, real))
-        return fks_fail(error, FORKSAFE_ESCRIPT, "%s: not loaded: %s", script->path,
-                        strerror(errno));
+    if (!opened->st_nlink || !real_path(fd, script->path, opened, real))
+        return fks_fail(error, FORKSAFE_ESCRIPT, "%s: it was replaced while it was read; reload",
+                        script->path);
     char *slash = strrchr(real, '/');
     slash[slash == real] = '\0'; /* "/" keeps its own */
     return check_directory(walk, real, script->path, error);
@@ -172,7 +190,7 @@ static int read_script(struct walk *walk, struct fks_script *script, struct fks_
         script->length = (size_t)info.st_size;
         script->mtime_ns =
             (uint64_t)info.st_mtim.tv_sec * 1000000000u + (uint64_t)info.st_mtim.tv_nsec;
-        result = check_place(walk, script, error);
+        result = check_place(walk, fd, script, &info, error);
         if (!result)
             result = read_all(fd, script, error);
     }

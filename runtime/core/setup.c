@@ -10,6 +10,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "bridge/bridge.h"
+#include "reseed.h"
+
 static void keep_complaint(const struct fks_error *complaint, void *data)
 {
     struct fks_setup *setup = data;
@@ -79,6 +82,22 @@ static void complain_of_file(const struct fks_error *error, void *data)
     setup->spec.complain(error->text, setup->spec.data);
 }
 
+/* What the adapter says of its server, and what the user has committed. */
+static void read_marks(struct fks_setup *setup, const struct forksafe_host *host)
+{
+    struct fks_error error;
+    for (const char *at = host->known; at && *at; at += strspn(at, "\n")) {
+        char *pattern = strndup(at, strcspn(at, "\n"));
+        if (pattern)
+            (void)fks_marks_add(&setup->marks, pattern);
+        free(pattern);
+        at += strcspn(at, "\n");
+    }
+    if (setup->config.baseline && *setup->config.baseline &&
+        fks_marks_read(&setup->marks, setup->config.baseline, &error))
+        complain_of_file(&error, setup);
+}
+
 static void load_scripts(struct fks_setup *setup)
 {
     struct fks_error error;
@@ -101,11 +120,14 @@ int fks_setup_load(struct fks_setup *setup, const struct forksafe_host *host,
         .config = &setup->config,
         .settings = setup->settings,
         .scripts = &setup->scripts,
+        .marks = &setup->marks,
         .container = setup->container,
         .environment = setup->environment,
         .complain = complain,
         .debug_json = debug_json,
     };
+    fks_bridges_find();
+    fks_reseed_find();
     int result = fks_luajit_load(error);
     if (result)
         return result;
@@ -117,6 +139,7 @@ int fks_setup_load(struct fks_setup *setup, const struct forksafe_host *host,
         complain(setup->complaints[i], NULL);
     if (setup->failed > setup->complaint_count)
         complain("more keys of the ini are wrong; see `forksafe settings`", NULL);
+    read_marks(setup, host);
     load_scripts(setup);
     size_t failed;
     result = fks_vm_create(&setup->vm, &setup->spec, &failed, error);
@@ -130,6 +153,7 @@ void fks_setup_destroy(struct fks_setup *setup)
         return;
     fks_vm_destroy(setup->vm);
     fks_scripts_finish(&setup->scripts);
+    fks_marks_finish(&setup->marks);
     fks_config_finish(&setup->config);
     fks_settings_destroy(setup->settings);
     for (int event = 0; event < FORKSAFE_EVENT_COUNT; event++)

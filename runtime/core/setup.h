@@ -7,6 +7,7 @@
 #define FKS_SETUP_H
 
 #include "config.h"
+#include "finding_marks.h"
 #include "settings.h"
 #include "vm.h"
 
@@ -14,6 +15,7 @@ struct fks_setup {
     struct fks_settings *settings;
     struct fks_config config;
     struct fks_scripts scripts;
+    struct fks_marks marks; /* what the audit is told to be safe */
     struct fks_vm_spec spec;
     struct fks_vm *vm;
     char *container;    /* the host's name for itself, which it may forget */
@@ -22,7 +24,8 @@ struct fks_setup {
         hooks[FORKSAFE_EVENT_COUNT]; /* "containers.uwsgi.post_fork_hook"; NULL: never fired here */
     char *complaints[16];            /* wrong keys of the ini, a line each; the first ones */
     size_t complaint_count;
-    size_t failed; /* wrong keys, and scripts that could not be used */
+    uint32_t cannot; /* FORKSAFE_CANNOT_* of the host */
+    size_t failed;   /* wrong keys, and scripts that could not be used */
 };
 
 /* Reads settings and config of `ini` (INI[#APP]). A wrong key has its default, and a line among the

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "embedded.h"
 #include "journal.h"
@@ -28,36 +29,70 @@ static void *allocate(void *vm, void *block, size_t old_size, size_t new_size)
     return fks_arena_realloc(((struct fks_vm *)vm)->arena, block, old_size, new_size);
 }
 
-/* Pops a value into a field of the table below it. Raw: a metatable that a script gave an event
- * must not run here, where nothing bounds it. */
-static void set(lua_State *L, const char *name)
+/* What a firing sets: upvalues of prepare_event, so that no name is looked up in a fresh child. */
+enum field {
+    PID = 1,
+    PPID,
+    GENERATION,
+    WORKER,
+    FORKED,
+    APP_LOADED,
+    ROLE,
+    CHILD,
+    EXIT,
+    SIGNAL,
+    FIELDS
+};
+
+static const char *const field_names[FIELDS] = {
+    [PID] = "pid",       [PPID] = "ppid",     [GENERATION] = "generation",
+    [WORKER] = "worker", [FORKED] = "forked", [APP_LOADED] = "app_loaded",
+    [ROLE] = "role",     [CHILD] = "child",   [EXIT] = "exit",
+    [SIGNAL] = "signal",
+};
+
+/* And behind them the words for roles. */
+static int role_word(int32_t role)
 {
-    lua_pushstring(L, name);
-    lua_insert(L, -2); // table name value
+    unsigned known = (unsigned)role < FORKSAFE_ROLE_COUNT ? (unsigned)role : FORKSAFE_ROLE_WORKER;
+    return FIELDS + (int)known;
+}
+
+/* Sets a field of the table on top. Raw: a metatable that a script gave an event must not run here,
+ * where nothing bounds it. */
+static void set_integer(lua_State *L, enum field field, lua_Integer value)
+{
+    lua_pushvalue(L, lua_upvalueindex(field)); // table name
+    lua_pushinteger(L, value);                 // table name value
     lua_rawset(L, -3);
 }
 
-static void set_integer(lua_State *L, const char *name, lua_Integer value)
+static void set_boolean(lua_State *L, enum field field, bool value)
 {
-    lua_pushinteger(L, value);
-    set(L, name);
+    lua_pushvalue(L, lua_upvalueindex(field));
+    lua_pushboolean(L, value);
+    lua_rawset(L, -3);
+}
+
+/* To the value at an index that does not count from the top. */
+static void set_value(lua_State *L, enum field field, int index)
+{
+    lua_pushvalue(L, lua_upvalueindex(field));
+    lua_pushvalue(L, index);
+    lua_rawset(L, -3);
 }
 
 /* A number from `least` on, or nil for what there is not: a slot of a server without slots, the
  * signal of a child that exited. */
-static void set_known(lua_State *L, const char *name, int value, int least)
+static void set_known(lua_State *L, enum field field, int value, int least)
 {
-    if (value >= least)
-        lua_pushinteger(L, value);
-    else
-        lua_pushnil(L);
-    set(L, name);
-}
-
-static void set_boolean(lua_State *L, const char *name, bool value)
-{
-    lua_pushboolean(L, value);
-    set(L, name);
+    if (value >= least) {
+        set_integer(L, field, value);
+        return;
+    }
+    lua_pushvalue(L, lua_upvalueindex(field));
+    lua_pushnil(L);
+    lua_rawset(L, -3);
 }
 
 /* lua_CFunction: puts vm->firing into the event's table. All names are there already, so nothing
@@ -67,25 +102,33 @@ static int prepare_event(lua_State *L)
     const struct fks_vm *vm = fks_vm_of(L);
     const struct fks_vm_event *firing = vm->firing;
     const struct forksafe_occasion *occasion = firing->occasion;
-    lua_rawgeti(L, LUA_REGISTRYINDEX, vm->events[firing->event]); // event
-    set_integer(L, "pid", firing->pid);
-    set_integer(L, "ppid", firing->ppid);
-    set_integer(L, "generation", (lua_Integer)firing->generation);
-    set_known(L, "worker", occasion->worker, 1);
-    set_boolean(L, "forked", occasion->forked);
-    set_boolean(L, "app_loaded", occasion->app_loaded);
-    unsigned role = (unsigned)occasion->role;
-    lua_pushstring(L, role < FORKSAFE_ROLE_COUNT ? fks_role_names[role] : "worker");
-    set(L, "role");
-    if (firing->event != FORKSAFE_CHILD_EXIT)
-        return 0;
-    lua_rawgeti(L, LUA_REGISTRYINDEX, vm->child); // event child
-    set_integer(L, "pid", occasion->child_pid);
-    set_known(L, "worker", occasion->worker, 1);
-    set_known(L, "exit", occasion->child_signal ? -1 : occasion->child_exit, 0);
-    set_known(L, "signal", occasion->child_signal, 1);
-    set(L, "child"); /* a script may have put something else there */
+    if (firing->event == FORKSAFE_CHILD_EXIT) {
+        lua_rawgeti(L, LUA_REGISTRYINDEX, vm->child); // child
+        set_integer(L, PID, occasion->child_pid);
+        set_known(L, WORKER, occasion->worker, 1);
+        set_known(L, EXIT, occasion->child_signal ? -1 : occasion->child_exit, 0);
+        set_known(L, SIGNAL, occasion->child_signal, 1);
+    }
+    lua_rawgeti(L, LUA_REGISTRYINDEX, vm->events[firing->event]); // [child] event
+    set_integer(L, PID, firing->pid);
+    set_integer(L, PPID, firing->ppid);
+    set_integer(L, GENERATION, (lua_Integer)firing->generation);
+    set_known(L, WORKER, occasion->worker, 1);
+    set_boolean(L, FORKED, occasion->forked);
+    set_boolean(L, APP_LOADED, occasion->app_loaded);
+    set_value(L, ROLE, lua_upvalueindex(role_word(occasion->role)));
+    if (firing->event == FORKSAFE_CHILD_EXIT)
+        set_value(L, CHILD, 1); /* a script may have put something else there */
     return 0;
+}
+
+static void push_prepare_event(lua_State *L)
+{
+    for (int field = 1; field < FIELDS; field++)
+        lua_pushstring(L, field_names[field]);
+    for (int role = 0; role < FORKSAFE_ROLE_COUNT; role++)
+        lua_pushstring(L, fks_role_names[role]);
+    lua_pushcclosure(L, prepare_event, FIELDS - 1 + FORKSAFE_ROLE_COUNT);
 }
 
 static int collect_garbage(lua_State *L)
@@ -94,11 +137,41 @@ static int collect_garbage(lua_State *L)
     return 0;
 }
 
+/* lua_CFunction, after the scripts: one collection now, so that none is due in a child until it has
+ * allocated several times what it inherited. Then what every hook writes grows, and so moves to the
+ * page for it: the stack, and the buffer in which strings are put together. */
+static int settle_state(lua_State *L)
+{
+    struct fks_vm *vm = fks_vm_of(L);
+    char line[256];
+    memset(line, ' ', sizeof line - 1);
+    line[sizeof line - 1] = 0;
+    lua_pushstring(L, line); /* so that only the buffer is new below */
+    lua_gc(L, LUA_GCCOLLECT, 0);
+    fks_arena_gather(vm->arena, true);
+    lua_checkstack(L, 80);
+    lua_pushfstring(L, "%s", line);
+    fks_arena_gather(vm->arena, false);
+    return 0;
+}
+
 /* Pops a table's field into a reference. */
 static int take_reference(lua_State *L, const char *name)
 {
     lua_getfield(L, -1, name);
     return luaL_ref(L, LUA_REGISTRYINDEX);
+}
+
+/* The event table of init.lua's new_event; those that workers get lie together. */
+static void make_event(lua_State *L, struct fks_vm *vm, int event)
+{
+    fks_arena_gather(vm->arena, event == FORKSAFE_POST_FORK || event == FORKSAFE_POST_WORKER_INIT ||
+                                    event == FORKSAFE_WORKER_EXIT);
+    lua_getfield(L, -1, "new_event"); // functions new_event
+    lua_pushinteger(L, event + 1);
+    lua_call(L, 1, 1); // functions event
+    fks_arena_gather(vm->arena, false);
+    vm->events[event] = luaL_ref(L, LUA_REGISTRYINDEX);
 }
 
 /* lua_CFunction: libraries, then init.lua, and references to what it returns. */
@@ -114,12 +187,9 @@ static int build_state(lua_State *L)
     lua_call(L, 1, 1); // table of functions
     vm->run_script = take_reference(L, "run_script");
     vm->abort_script = take_reference(L, "abort_script");
-    lua_getfield(L, -1, "events"); // functions events
-    for (int event = 0; event < FORKSAFE_EVENT_COUNT; event++) {
-        lua_rawgeti(L, -1, event + 1);
-        vm->events[event] = luaL_ref(L, LUA_REGISTRYINDEX);
-    }
-    lua_rawgeti(L, -1, FORKSAFE_CHILD_EXIT + 1); // functions events event
+    for (int event = 0; event < FORKSAFE_EVENT_COUNT; event++)
+        make_event(L, vm, event);
+    lua_rawgeti(L, LUA_REGISTRYINDEX, vm->events[FORKSAFE_CHILD_EXIT]); // functions event
     vm->child = take_reference(L, "child");
     return 0;
 }
@@ -135,7 +205,7 @@ static const char *take_error(struct fks_vm *vm)
         text = "(error in the error's own __tostring)";
         length = strlen(text);
     }
-    fks_scrub_text(vm->scrub, text, length, vm->error, sizeof vm->error);
+    fks_scrub_text(vm->scrub, text, length, vm->error, FKS_VM_ERROR);
     lua_settop(vm->L, -2);
     return vm->error;
 }
@@ -157,16 +227,29 @@ static int load_script(lua_State *L)
     return 0;
 }
 
+static void free_subscriber(const struct fks_subscriber *subscriber)
+{
+    free(subscriber->name);
+    free(subscriber->leader);
+}
+
 static void drop_subscribers_of(struct fks_vm *vm, const struct fks_script *script)
 {
     size_t kept = 0;
     for (size_t i = 0; i < vm->count; i++) {
         if (vm->subscribers[i].script == script)
-            free(vm->subscribers[i].name);
+            free_subscriber(&vm->subscribers[i]);
         else
             vm->subscribers[kept++] = vm->subscribers[i];
     }
     vm->count = kept;
+}
+
+static void collect(struct fks_vm *vm)
+{
+    lua_pushvalue(vm->L, FKS_VM_COLLECT);
+    if (lua_pcall(vm->L, 0, 0, 0))
+        lua_settop(vm->L, -2);
 }
 
 static bool run_script(struct fks_vm *vm, const struct fks_script *script)
@@ -183,6 +266,7 @@ static bool run_script(struct fks_vm *vm, const struct fks_script *script)
         lua_rawgeti(L, LUA_REGISTRYINDEX, vm->abort_script);
         if (lua_pcall(L, 0, 0, 0))
             lua_settop(L, -2);
+        collect(vm); /* what it left behind is not for the next one to pay */
     }
     vm->loading = NULL;
     return !status;
@@ -203,26 +287,33 @@ static int by_event_and_order(const void *left, const void *right)
 static void fill_stack(lua_State *L)
 {
     static const lua_CFunction fixed[] = {
-        [FKS_VM_TRACEBACK] = fks_vm_traceback,
-        [FKS_VM_PREPARE] = prepare_event,
-        [FKS_VM_COLLECT] = collect_garbage,
-        [FKS_VM_LOAD] = load_script,
+        [FKS_VM_TRACEBACK] = fks_vm_traceback, [FKS_VM_PREPARE] = NULL, /* the one with upvalues */
+        [FKS_VM_COLLECT] = collect_garbage,    [FKS_VM_LOAD] = load_script,
+        [FKS_VM_SETTLE] = settle_state,
     };
     for (size_t i = 1; i < sizeof fixed / sizeof *fixed; i++)
-        lua_pushcclosure(L, fixed[i], 0);
+        if (fixed[i])
+            lua_pushcclosure(L, fixed[i], 0);
+        else
+            push_prepare_event(L);
     lua_checkstack(L, 64);
+}
+
+static int fail_memory(const struct fks_vm_spec *spec, struct fks_error *error)
+{
+    return fks_fail(error, FORKSAFE_ENOMEM,
+                    "no memory for the Lua VM; forksafe.memory_limit asks for %llu bytes",
+                    (unsigned long long)spec->config->memory_limit);
 }
 
 /* The state, before the limit holds: LuaJIT cannot fail cleanly while it makes one. */
 static int make_state(struct fks_vm *vm, struct fks_error *error)
 {
+    vm->error = malloc(FKS_VM_ERROR);
     vm->scrub = fks_scrub_create(vm->spec->settings);
-    vm->arena = vm->scrub ? fks_arena_create(vm->spec->config->memory_limit) : NULL;
-    vm->L = vm->arena ? lua_newstate(allocate, vm) : NULL;
+    vm->L = vm->error && vm->scrub ? lua_newstate(allocate, vm) : NULL;
     if (!vm->L)
-        return fks_fail(error, FORKSAFE_ENOMEM,
-                        "no memory for the Lua VM; forksafe.memory_limit asks for %llu bytes",
-                        (unsigned long long)vm->spec->config->memory_limit);
+        return fail_memory(vm->spec, error);
     luaJIT_setmode(vm->L, 0, LUAJIT_MODE_ENGINE | LUAJIT_MODE_OFF);
     fill_stack(vm->L);
     fks_limits_install(vm->L);
@@ -241,21 +332,18 @@ void fks_vm_pace(struct fks_vm *vm)
 {
     size_t room = (size_t)vm->spec->config->memory_limit / 4 * 3;
     size_t percent = room / (fks_arena_used(vm->arena) / 100 + 1);
-    lua_gc(vm->L, LUA_GCSETPAUSE, (int)(percent > 400 ? 400 : percent < 110 ? 110 : percent));
+    int pace = (int)(percent > 400 ? 400 : percent < 110 ? 110 : percent);
+    if (pace != vm->pace)
+        lua_gc(vm->L, LUA_GCSETPAUSE, pace);
+    vm->pace = pace;
 }
 
-static void collect(struct fks_vm *vm)
-{
-    lua_pushvalue(vm->L, FKS_VM_COLLECT);
-    if (lua_pcall(vm->L, 0, 0, 0))
-        lua_settop(vm->L, -2);
-}
-
-/* After the scripts: one collection now, so that none is due in a child until it has allocated
- * several times what it inherited. */
 static void settle(struct fks_vm *vm)
 {
-    collect(vm);
+    lua_pushvalue(vm->L, FKS_VM_SETTLE);
+    if (lua_pcall(vm->L, 0, 0, 0))
+        lua_settop(vm->L, -2);
+    fks_arena_gather(vm->arena, false); /* where that threw */
     fks_vm_pace(vm);
     lua_gc(vm->L, LUA_GCRESTART, -1);
 }
@@ -271,12 +359,15 @@ static void allow_paths(struct fks_vm *vm)
 int fks_vm_create(struct fks_vm **out, const struct fks_vm_spec *spec, size_t *failed,
                   struct fks_error *error)
 {
-    struct fks_vm *vm = calloc(1, sizeof *vm);
+    struct fks_arena *arena = fks_arena_create(spec->config->memory_limit, sizeof(struct fks_vm));
     *out = NULL;
     *failed = 0;
-    if (!vm)
-        return fks_fail(error, FORKSAFE_ENOMEM, "out of memory");
+    if (!arena)
+        return fail_memory(spec, error);
+    struct fks_vm *vm = fks_arena_owner(arena);
+    vm->arena = arena;
     vm->spec = spec;
+    vm->pid = getpid();
     int result = make_state(vm, error);
     if (result) {
         fks_vm_destroy(vm);
@@ -298,11 +389,11 @@ void fks_vm_destroy(struct fks_vm *vm)
     if (!vm)
         return;
     for (size_t i = 0; i < vm->count; i++)
-        free(vm->subscribers[i].name);
+        free_subscriber(&vm->subscribers[i]);
     free(vm->subscribers);
+    free(vm->error);
     fks_scrub_destroy(vm->scrub);
-    fks_arena_destroy(vm->arena);
-    free(vm);
+    fks_arena_destroy(vm->arena); /* and the VM with it */
 }
 
 void fks_vm_abandon(struct fks_vm *vm)
@@ -320,6 +411,9 @@ int fks_vm_prepare(struct fks_vm *vm, const struct fks_vm_event *event, const ch
 {
     vm->firing = event;
     vm->firings++;
+    if (vm->pid != event->pid)
+        fks_arena_forked(vm->arena);
+    vm->pid = event->pid;
     fks_vm_pace(vm);
     lua_pushvalue(vm->L, FKS_VM_PREPARE);
     if (!lua_pcall(vm->L, 0, 0, FKS_VM_TRACEBACK))

@@ -12,6 +12,7 @@
 #include <stdint.h>
 
 #include "config.h"
+#include "finding_marks.h"
 #include "forksafe/journal_layout.h"
 #include "luajit.h"
 #include "script.h"
@@ -26,10 +27,12 @@ struct fks_subscriber {
     const char *path; /* of its script; borrowed from the scripts */
     uint32_t line;    /* where it subscribed; 0: by its file name */
     const struct fks_script *script;
-    int function; /* reference in the state's registry */
-    uint32_t id;  /* in the journal's table */
-    uint64_t
-        failed_before; /* its failures when the scripts were loaded: counters outlive a reload */
+    int function;       /* reference in the state's registry */
+    char *leader;       /* runs only in the worker that leads under this name; NULL: in all */
+    uint32_t leader_id; /* of that name (leader.h); the caller's to set */
+    uint32_t id;        /* in the journal's table */
+    /* How its runs had ended when the scripts were loaded: counters outlive a reload. */
+    uint64_t ended_before[FORKSAFE_OUTCOME_COUNT];
 };
 
 /* What a VM is built from. Borrowed: it outlives the VM. */
@@ -37,6 +40,7 @@ struct fks_vm_spec {
     const struct fks_config *config;
     const struct fks_settings *settings;
     const struct fks_scripts *scripts;
+    struct fks_marks *marks;                 /* where forksafe.mark_safe adds to */
     const char *container;                   /* event.container */
     const char *hooks[FORKSAFE_EVENT_COUNT]; /* event.hook; NULL: this container never fires it */
     char *const *environment; /* "NAME=value" in the master, NULL-terminated; NULL: none */

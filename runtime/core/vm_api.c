@@ -12,11 +12,14 @@
 #include <sys/random.h>
 #include <unistd.h>
 
+#include "bridge/bridge.h"
 #include "debug.h"
 #include "embedded.h"
 #include "log.h"
 #include "lua_libs.h"
 #include "names.h"
+#include "reseed.h"
+#include "vm_process.h"
 
 /* What the safe set has not: it opens files, loads bytecode, or makes objects whose finalizers
  * cannot be bounded. */
@@ -95,52 +98,21 @@ static int api_log(lua_State *L)
     return 0;
 }
 
-static int add_subscriber(struct fks_vm *vm, const struct fks_subscriber *subscriber)
-{
-    if (vm->count == vm->room) {
-        size_t room = vm->room ? vm->room * 2 : 16;
-        struct fks_subscriber *grown = realloc(vm->subscribers, room * sizeof *grown);
-        if (!grown)
-            return -1;
-        vm->subscribers = grown;
-        vm->room = room;
-    }
-    vm->subscribers[vm->count] = *subscriber;
-    vm->subscribers[vm->count].name = strdup(subscriber->name);
-    if (!vm->subscribers[vm->count].name)
-        return -1;
-    vm->count++;
-    return 0;
-}
-
-/* subscribe(fn, event, name, order, on_error, line): checked by init.lua. */
-static int api_subscribe(lua_State *L)
-{
-    struct fks_vm *vm = fks_vm_of(L);
-    struct fks_subscriber subscriber = {
-        .event = (enum forksafe_event)luaL_checkinteger(L, 2),
-        .name = (char *)luaL_checklstring(L, 3, NULL),
-        .order = (int32_t)luaL_checkinteger(L, 4),
-        .on_error = (enum fks_on_error)luaL_checkinteger(L, 5),
-        .line = (uint32_t)luaL_checkinteger(L, 6),
-        .path = vm->loading->path,
-        .script = vm->loading,
-        .id = FORKSAFE_NO_SUBSCRIBER,
-    };
-    lua_settop(L, 1);
-    subscriber.function = luaL_ref(L, LUA_REGISTRYINDEX);
-    if (add_subscriber(vm, &subscriber))
-        return luaL_error(L, "out of memory");
-    return 0;
-}
-
-/* The line of the script from which subscribe() was called. */
+/* Where the script that is being run calls subscribe(), or a module of it that does. */
 static int api_line(lua_State *L)
 {
-    lua_Debug where = {0};
-    if (lua_getstack(L, 2, &where))
-        lua_getinfo(L, "l", &where);
-    lua_pushinteger(L, where.currentline > 0 ? where.currentline : 0);
+    lua_Debug where;
+    const char *path = fks_vm_of(L)->loading->path;
+    int line = 0;
+    for (int level = 2; lua_getstack(L, level, &where); level++) {
+        lua_getinfo(L, "Sl", &where);
+        bool own = where.source[0] == '@' && !strcmp(where.source + 1, path);
+        if ((!line || own) && where.currentline > 0)
+            line = where.currentline;
+        if (own)
+            break;
+    }
+    lua_pushinteger(L, line);
     return 1;
 }
 
@@ -284,11 +256,16 @@ static const struct {
 } natives[] = {
     {"load", api_load},
     {"log", api_log},
-    {"subscribe", api_subscribe},
+    {"subscribe", fks_vm_subscribe},
+    {"is_leader", fks_vm_is_leader},
     {"line", api_line},
     {"env", api_env},
     {"source", api_source},
     {"firing", api_firing},
+    {"quarantine", fks_vm_quarantine},
+    {"unshare", fks_vm_unshare},
+    {"mark", fks_vm_mark},
+    {"reseed", fks_reseed},
     {"traceback", fks_vm_traceback},
 };
 
@@ -340,6 +317,7 @@ static void push_native(lua_State *L, struct fks_vm *vm)
     lua_setfield(L, -2, "on_error");
     push_events(L, spec);
     lua_setfield(L, -2, "events");
+    fks_bridges_push(L);
     push_pairs(L, &spec->settings->settings);
     lua_setfield(L, -2, "settings");
     push_pairs(L, &spec->settings->global_conf);

@@ -12,6 +12,7 @@
 #include "scrub.h"
 #include "vm.h"
 
+/* At the front of its arena: a child's hook writes to that page anyway. */
 struct fks_vm {
     lua_State *L;
     struct fks_arena *arena;
@@ -26,12 +27,22 @@ struct fks_vm {
     const struct fks_script *loading; /* the script that is being run; NULL afterwards */
     const struct fks_vm_event *firing;
     unsigned firings;
+    int pace;     /* what the collector was told last, in percent */
+    pid_t pid;    /* the process that fired last */
     pid_t seeded; /* the process that seeded math.random */
-    char error[8192];
+    char *error;  /* FKS_VM_ERROR bytes */
 };
 
 /* Where things stand on the state's stack, for good: nothing is allocated to call them. */
-enum fks_vm_stack { FKS_VM_TRACEBACK = 1, FKS_VM_PREPARE, FKS_VM_COLLECT, FKS_VM_LOAD };
+enum fks_vm_stack {
+    FKS_VM_TRACEBACK = 1,
+    FKS_VM_PREPARE,
+    FKS_VM_COLLECT,
+    FKS_VM_LOAD,
+    FKS_VM_SETTLE
+};
+
+#define FKS_VM_ERROR 8192u
 
 /* The VM that a state, or a coroutine of it, belongs to. */
 struct fks_vm *fks_vm_of(lua_State *L);
@@ -43,6 +54,12 @@ void fks_vm_pace(struct fks_vm *vm);
 /* lua_CFunctions. open_libraries: opens the library set and leaves the `native` table for init.lua
  * on the stack. */
 int fks_vm_open_libraries(lua_State *L);
+
+/* lua_CFunctions of vm_subscribe.c. subscribe(fn, event, name, order, on_error, line[, leader]):
+ * checked by init.lua; returns nothing, or why it cannot be. is_leader(name): whether this process
+ * leads under that name. */
+int fks_vm_subscribe(lua_State *L);
+int fks_vm_is_leader(lua_State *L);
 
 /* Message handler: the thrown value, whatever it is, as a string with a traceback. */
 int fks_vm_traceback(lua_State *L);

@@ -54,6 +54,18 @@ enum forksafe_verdict {
                           orderly way */
 };
 
+/*  Verdicts that a server cannot follow: forksafe_host.cannot. */
+#define FORKSAFE_CANNOT_RETIRE 1u
+#define FORKSAFE_CANNOT_STOP   2u
+
+/*  forksafe_occasion.worker where the server numbers nothing: the library keeps the smallest number
+ * that is free, 1..N, for the process, from its first event on until its CHILD_EXIT (or until it is
+ * found dead). An end of a child that has no number is then no event: it was no worker. */
+#define FORKSAFE_WORKER_KEPT (-1)
+
+/*  forksafe_fork_point.atfork: the library's handler fires it, with FORKSAFE_WORKER_KEPT. */
+#define FORKSAFE_ATFORK_KEPT 2
+
 enum forksafe_log_level {
     FORKSAFE_LOG_DEBUG,
     FORKSAFE_LOG_INFO,
@@ -65,7 +77,8 @@ enum forksafe_log_level {
 struct forksafe_fork_point {
     int32_t event;  /* enum forksafe_event; at most one fork point an event */
     int32_t atfork; /* 1: the library's own pthread_atfork handler fires it (PRE_FORK and POST_FORK
-                       only), 0: the adapter does */
+                       only; FORKSAFE_ATFORK_KEPT: and keeps the worker's number), 0: the adapter
+                       does */
     const char *hook; /* "post_fork_hook": recorded as "containers.<container>.<hook>" */
 };
 
@@ -80,7 +93,8 @@ struct forksafe_host {
     const char *version;     /* of the server; NULL if not known */
     const char *ini;         /* INI[#APP]; NULL: FORKSAFE_INI from the environment */
     const struct forksafe_fork_point *points; /* mandatory; copied */
-    pid_t master;     /* pid of the master; 0: the process that calls forksafe_open */
+    pid_t master; /* pid of the master; 0: the process that calls forksafe_open. Its own pid: also
+                     where a parent has it open, which only launched it */
     uid_t worker_uid; /* who the workers will be; (uid_t)-1: who we are now */
     gid_t worker_gid; /* likewise; (gid_t)-1 */
 
@@ -100,18 +114,28 @@ struct forksafe_host {
      * process ..."); NULL where it can. With a problem the journal is made and says it, and no
      * subscriber runs. */
     const char *problem;
+
+    uint32_t cannot; /* bits: FORKSAFE_CANNOT_*; what this server cannot do with a verdict: the
+                        library says so at open to whoever asks for it, and never returns it */
+
+    /* Findings of the audit that are this server's own business and safe: ids, "*" in them for any
+     * text, a newline between two ("lost-thread:ev-io*\nshared-epoll"). NULL: none. */
+    const char *known;
 };
 
 /*  What is special about this one firing of an event. Zero is right for what does not apply. */
 struct forksafe_occasion {
     uint32_t size;        /* sizeof(struct forksafe_occasion): mandatory */
     int32_t role;         /* enum forksafe_role of the calling process */
-    int32_t worker;       /* stable slot 1..N of the worker concerned; 0: the server has none */
+    int32_t worker;       /* stable slot 1..N of the worker concerned; 0: the server has none;
+                             FORKSAFE_WORKER_KEPT: the library keeps one */
     int32_t forked;       /* 1: the process is a fork; 0: it is the original one */
     int32_t app_loaded;   /* 1: the application is loaded in this process by now */
     pid_t child_pid;      /* CHILD_EXIT only: who was reaped */
     int32_t child_exit;   /* CHILD_EXIT only: exit status, -1 if it ended by a signal */
     int32_t child_signal; /* CHILD_EXIT only: signal, 0 if it exited */
+    int32_t at_fork; /* 1: fired from an atfork handler of the adapter's, where nothing may wait
+                        and no interpreter may be entered that has not repaired itself yet */
 };
 
 /*  Makes the directory for journals and hands it to the workers' user. Only for a host that drops
@@ -119,6 +143,11 @@ struct forksafe_occasion {
  * forksafe_open will be or an ancestor. May block on file systems. Returns 0 or negative;
  * forksafe_open still works after a failure. */
 FORKSAFE_API int forksafe_prepare(const struct forksafe_host *host);
+
+/*  Reads the ini and loads the scripts as forksafe_open would, and lets go of them: for a server's
+ * own test of its configuration. Makes no journal and fires nothing. Where forksafe is not open.
+ * May block on file systems. Returns what forksafe_open would, after the same lines in the log. */
+FORKSAFE_API int forksafe_check(const struct forksafe_host *host);
 
 /*  Reads the ini, loads the scripts, makes (or finds again) the journal. Call it in the master when
  * it is known (after daemonising) and before the first fork; where there is no master, in the
@@ -131,10 +160,23 @@ FORKSAFE_API int forksafe_prepare(const struct forksafe_host *host);
 FORKSAFE_API int forksafe_open(const struct forksafe_host *host);
 
 /*  Runs the subscribers of an event in the calling process and records what ran. Bounded by
- * time_limit a subscriber. Does nothing (and returns FORKSAFE_OK) where the library is not open. An
- * emit from within an emit is queued and runs when the outer one ends. Returns an enum
- * forksafe_verdict. */
+ * time_limit a subscriber; before FORKSAFE_RETIRE comes back, the process waits up to five seconds
+ * where workers were retired one after another. Does nothing (and returns FORKSAFE_OK) where the
+ * library is not open. An emit from within an emit is queued and runs when the outer one ends.
+ * Returns an enum forksafe_verdict. */
 FORKSAFE_API int forksafe_emit(enum forksafe_event event, const struct forksafe_occasion *occasion);
+
+/*  For the atfork prepare handler of an adapter: whether the thread that forks is in os.fork() of a
+ * Python in this process. Then `fire` is called in the child, by Python, after Python has repaired
+ * itself there, and what is emitted then may enter Python; in the atfork child handler it may not.
+ * The child of a fork in which Python runs nothing of its own (subprocess) never calls it. Does not
+ * block. Returns 1 or 0. */
+FORKSAFE_API int forksafe_defer(void (*fire)(void));
+
+/*  Says that the calling process is something else from now on: a worker that is about to execute
+ * another program is a helper. Only the journal is told. Any process; async-signal-safe. Returns 0,
+ * or FORKSAFE_EUSAGE where it has no slot, or for a role that is none. */
+FORKSAFE_API int forksafe_role(enum forksafe_role role);
 
 /*  Sets what the debug object says of the set-up. Each may be NULL: left as it is; `line` is
  * appended to autoconfigure.log unless it stands there. Any process; meant for the master. Returns
@@ -152,6 +194,10 @@ FORKSAFE_API void forksafe_free(void *text);
 /*  The path of this process's journal; NULL where there is none. Valid until the next
  * forksafe_open. */
 FORKSAFE_API const char *forksafe_journal_path(void);
+
+/*  The container whose adapter opened the library last, in this process or in the one that it was
+ * forked from: "gunicorn". NULL where nothing runs. Valid until the next forksafe_open. */
+FORKSAFE_API const char *forksafe_container(void);
 
 /*  "0.1.0". */
 FORKSAFE_API const char *forksafe_version(void);

@@ -5,9 +5,12 @@
  * fixed and asserted.
  *
  * Who writes what, without locks:
- *   header, hooks, subscribers, strings   the master only; executed anew, it goes on with its file
- *   cells, counters of hooks and header   any process, by atomic addition: exact, also when killed
+ *   header, hooks, subscribers, strings,
+ *   findings                              the master only; executed anew, it goes on with its file
+ *   cells, counters of hooks, header
+ *   and findings                          any process, by atomic addition: exact, also when killed
  *   claims                                any process, by compare-and-swap
+ *   leaders                               the master; who leads: the process that has the lock
  *   a slot                                its owner; the master writes how that ended
  *
  * How a record is read: its `sequence`, then a copy of it, then its `sequence` again. The copy is
@@ -19,9 +22,9 @@
  *
  * Time is CLOCK_BOOTTIME in nanoseconds everywhere. A reader adds its own (REALTIME - BOOTTIME).
  *
- * Order in the file: header, hooks, cells, claims, status, subscribers, strings, then the slots, on
- * pages of their own. What a fresh child touches before its slot lies together at the front, where
- * one page fault maps it.
+ * Order in the file: header, hooks, claims, cells, status, subscribers, strings, leaders, findings,
+ * then the slots, on pages of their own. What a fresh child touches before its slot lies together
+ * at the front, where one page fault maps it.
  */
 #ifndef FORKSAFE_JOURNAL_LAYOUT_H
 #define FORKSAFE_JOURNAL_LAYOUT_H
@@ -31,7 +34,7 @@
 #include "events.h"
 
 #define FORKSAFE_JOURNAL_MAGIC   "forksafe journal" /* 16 bytes, without the NUL */
-#define FORKSAFE_JOURNAL_VERSION 1u
+#define FORKSAFE_JOURNAL_VERSION 2u
 
 /*  What a reader accepts at most; a writer makes no larger one. */
 #define FORKSAFE_MAX_SLOTS       100000u
@@ -41,6 +44,7 @@
 #define FORKSAFE_MAX_SUBSCRIBERS 65535u
 #define FORKSAFE_MAX_STRINGS     (32u << 20)
 #define FORKSAFE_MAX_ERROR       65536u /* bytes of a slot's error area */
+#define FORKSAFE_MAX_LEADERS     16u    /* there is always room for so many */
 
 /*  In a record: the hook has no subscriber, or its subscriber is not in the table. */
 #define FORKSAFE_NO_SUBSCRIBER 0xffffu
@@ -121,10 +125,10 @@ struct forksafe_journal_header {
     uint32_t subscriber_capacity, subscriber_count;
     uint32_t strings_size, strings_used;
     uint32_t table_writer; /* pid of the process that is adding to the tables; 0: none */
-    uint32_t reserved;
+    uint32_t findings_offset;
 
     uint64_t hooks_offset, cells_offset, claims_offset, status_offset;
-    uint64_t subscribers_offset, strings_offset, slots_offset;
+    uint64_t subscribers_offset, strings_offset, slots_offset, leaders_offset;
 
     struct forksafe_string instance, ini, app, container, server_version, forksafe_version;
 
@@ -136,6 +140,48 @@ struct forksafe_journal_header {
     uint64_t last_fork;                  /* CLOCK_BOOTTIME, 0: none yet */
     uint64_t slots_refused;              /* processes without a slot: no records of their hooks */
     uint64_t subscribers_refused;        /* subscribers that found the table full */
+    uint64_t retired;                    /* workers that a subscriber's failure ended */
+
+    /* The breaker of crash loops: retirements in quick succession. */
+    uint64_t retire_until;  /* CLOCK_BOOTTIME when the longest pause of one ends */
+    uint64_t retire_streak; /* how many there were */
+};
+
+#define FORKSAFE_FINDINGS        64 /* kept of one generation; more are counted */
+#define FORKSAFE_FINDING_SUBJECT 240
+#define FORKSAFE_FINDING_OBJECT  128
+
+/*  One thing that was not safe to fork. What its kind and subject mean is the library's list
+ * (finding_kinds.h); kind and subject together name it, also over restarts. */
+struct forksafe_finding {
+    uint8_t kind;       /* index in that list */
+    uint8_t is_pending; /* 1: none before a worker has said that it has it (workers above 0) */
+    uint8_t reserved0[2];
+    int32_t descriptor;  /* of the first object, in the master; -1: none */
+    uint32_t count;      /* objects of this name that the master had */
+    uint32_t workers;    /* processes that were forked with it; 0: none has told yet */
+    uint32_t repaired;   /* of those, where a remedy was used on it */
+    uint32_t former;     /* count at the look before; of the master alone */
+    uint64_t repairs;    /* objects replaced by remedies, in all of them together */
+    uint64_t first_seen; /* CLOCK_BOOTTIME, in this generation */
+    char subject[FORKSAFE_FINDING_SUBJECT]; /* a peer, path or thread; NUL-terminated, may be "" */
+    char object[FORKSAFE_FINDING_OBJECT];   /* the first of several; "": its descriptor tells */
+};
+
+/*  What the last look at the master found: all of one generation. `sequence` is odd while the
+ * master writes; the three counters of a finding are added to at any time. */
+struct forksafe_finding_area {
+    uint32_t sequence;
+    uint32_t generation; /* 0: nobody has looked yet */
+    uint32_t count;      /* of findings; beyond FORKSAFE_FINDINGS they are in `dropped` */
+    uint32_t dropped;
+    uint32_t looks;       /* times the master was looked at, since it began */
+    uint32_t descriptors; /* that it had at the last look */
+    uint32_t threads;     /* likewise, beside the one that forked */
+    uint32_t unseen;      /* 1: there was more than was looked at */
+    uint64_t looked;      /* CLOCK_BOOTTIME of the last look */
+    uint64_t duration;    /* of it, in ns */
+    struct forksafe_finding findings[FORKSAFE_FINDINGS];
 };
 
 /*  A claim: claim N says whose slot N is. 0: never used. Else the number of times the slot was
@@ -189,6 +235,19 @@ struct forksafe_subscriber {
     uint64_t mtime_ns; /* of the script, CLOCK_REALTIME */
 };
 
+/*  A leader: what one worker of all does, as long as it lives. The lock is a robust, process-shared
+ * mutex of the libc that wrote it, for the processes of this master alone: readers leave it alone.
+ */
+struct forksafe_leader {
+    struct forksafe_string name;
+    uint32_t generation; /* the last in which a subscriber named it; 0: never used */
+    int32_t pid;         /* who had it last; whether that lives, /proc tells. Stored last */
+    int32_t worker;      /* its slot, 1..N; 0: the server has none */
+    uint32_t taken;      /* how often it was taken */
+    uint64_t since;      /* CLOCK_BOOTTIME */
+    uint64_t lock[8];
+};
+
 #define FORKSAFE_FLAG_FORKED     1u
 #define FORKSAFE_FLAG_APP_LOADED 2u
 
@@ -239,12 +298,15 @@ struct forksafe_slot {
     uint64_t error_total;    /* errors of this process that were written; the area has the newest */
 };
 
-_Static_assert(sizeof(struct forksafe_journal_header) == 328, "journal layout");
+_Static_assert(sizeof(struct forksafe_journal_header) == 360, "journal layout");
 _Static_assert(sizeof(struct forksafe_status_area) == 6664, "journal layout");
 _Static_assert(sizeof(struct forksafe_record) == 64, "journal layout");
 _Static_assert(sizeof(struct forksafe_slot) == 104, "journal layout");
 _Static_assert(sizeof(struct forksafe_cell) == 200, "journal layout");
+_Static_assert(sizeof(struct forksafe_finding) == 408, "journal layout");
+_Static_assert(sizeof(struct forksafe_finding_area) == 48 + 64 * 408, "journal layout");
 _Static_assert(sizeof(struct forksafe_hook) == 32, "journal layout");
 _Static_assert(sizeof(struct forksafe_subscriber) == 64, "journal layout");
+_Static_assert(sizeof(struct forksafe_leader) == 96, "journal layout");
 
 #endif
