@@ -28,12 +28,16 @@ struct fks_command {
 
 extern const struct fks_command fks_command_prefork, fks_command_settings, fks_command_debug,
     fks_command_repl, fks_command_serve, fks_command_test, fks_command_ps, fks_command_log,
-    fks_command_doctor;
+    fks_command_doctor, fks_command_run, fks_command_check;
 
 /* The exit code for an error of the library. */
 int fks_exit_code(int error);
 
 /* "forksafe NAME: text" on stderr; returns the exit code for error->code. */
 int fks_command_fail(const char *command, const struct fks_error *error);
+
+/* Cuts off what follows after "--", so that its options are not ours: *command is NULL where there
+ * is no "--". Returns how many arguments are left. */
+int fks_command_split(int argc, char **argv, char ***command);
 
 #endif

@@ -16,6 +16,7 @@
 #include <sys/types.h>
 
 #include "core/error.h"
+#include "core/finding_kinds.h"
 
 #define FKS_DOCTOR_SCHEMA "forksafe.doctor/1"
 
@@ -38,30 +39,18 @@ struct fks_doctor_process {
     int comparable; /* whether kcmp(2) may look at it; -1: not tried yet */
 };
 
-enum fks_doctor_type {
-    FKS_DOCTOR_SOCKET,
-    FKS_DOCTOR_EPOLL,
-    FKS_DOCTOR_EVENTFD,
-    FKS_DOCTOR_TIMERFD,
-    FKS_DOCTOR_INOTIFY,
-    FKS_DOCTOR_IO_URING,
-    FKS_DOCTOR_SIGNALFD,
-    FKS_DOCTOR_FILE,
-    FKS_DOCTOR_DEVICE,
-};
-
 /* One open descriptor that may matter: pipes, devices and the like are not kept. */
 struct fks_doctor_fd {
     uint64_t key;     /* a socket's inode, a hash of a path, 0 for what has neither */
     uint32_t process; /* index */
     int number;
-    enum fks_doctor_type type;
+    enum fks_finding_kind
+        type; /* what its link says; _CONNECTION of any socket, _FILE of any file */
 };
 
-enum fks_doctor_severity { FKS_DOCTOR_HIGH, FKS_DOCTOR_MEDIUM, FKS_DOCTOR_LOW };
-
 struct fks_doctor_finding {
-    enum fks_doctor_severity severity;
+    enum fks_severity severity;
+    enum fks_finding_kind kind;
     json_t *json;    /* id, kind, severity, what, fix, pids, count, objects and one of peer, path,
                         thread, address */
     json_t *objects; /* borrowed from json */
@@ -95,6 +84,12 @@ void fks_doctor_finish(struct fks_doctor *doctor);
 
 /* Fills processes and their roles: from the first master above `pid` down. */
 int fks_doctor_tree(struct fks_doctor *doctor, pid_t pid, struct fks_error *error);
+
+/* Whether it was forked from its parent without an exec since. A fork has its parent's stack where
+ * that had it, and an exec moves it to a random place; where the kernel tells us no addresses, the
+ * name has to do. */
+bool fks_doctor_is_fork(const struct fks_doctor_process *child,
+                        const struct fks_doctor_process *parent);
 
 /* Fills fds; marks processes unreadable or gone. */
 void fks_doctor_fds(struct fks_doctor *doctor);
@@ -182,14 +177,10 @@ bool fks_doctor_has_socket(const struct fks_doctor *doctor, uint64_t inode);
 
 /* One thing that was found. Things with the same id become one finding with several objects. */
 struct fks_doctor_thing {
-    const char *kind; /* "shared-connection" */
-    enum fks_doctor_severity severity;
-    const char *of, *subject; /* "peer", "10.0.0.5:5432": a member, and the id's second half;
-                                 NULL: the kind alone is the id */
-    const char *what;         /* "... is open in": how many processes is added */
-    const char *fix;
-    const char *object; /* which of several: "127.0.0.1:4000 -> 10.0.0.5:5432" */
-    int number;         /* the descriptor's in the first process; -1: none */
+    enum fks_finding_kind kind;
+    const char *subject; /* "10.0.0.5:5432"; NULL where the kind has none */
+    const char *object;  /* which of several: "127.0.0.1:4000 -> 10.0.0.5:5432" */
+    int number;          /* the descriptor's in the first process; -1: none */
 };
 
 /* NULL: no memory, and doctor->failed says so. */
@@ -203,19 +194,17 @@ void fks_doctor_note(struct fks_doctor *doctor, const char *text);
 
 /* --- remedies (doctor_fix.c) --- */
 
-/* Writes a line to paste against a shared connection to this peer ("10.0.0.5:5432" or a path), in
- * the server's own words. */
-void fks_doctor_fix_connection(const struct fks_doctor *doctor, char *out, size_t size,
-                               const char *peer, uint16_t port);
-
-/* The same against what has no peer: kinds of doctor_fix.c's table, and threads by name. */
-void fks_doctor_fix_kind(const struct fks_doctor *doctor, char *out, size_t size, const char *kind,
-                         const char *subject);
-
-/* "PostgreSQL", or NULL: nothing known by this port or path. */
-const char *fks_doctor_service(const char *peer, uint16_t port);
+/* Writes a line to paste against it, in the server's own words. */
+void fks_doctor_fix(const struct fks_doctor *doctor, char *out, size_t size,
+                    enum fks_finding_kind kind, const char *subject);
 
 /* --- printing (doctor_print.c) --- */
+
+/* One finding, as the doctor has them and the debug object; what only one has may be missing. */
+void fks_finding_print(FILE *to, const json_t *finding, bool color);
+
+/* "3 findings: 1 high, 2 medium, 0 low", without a line end. */
+void fks_finding_print_counts(FILE *to, const size_t counts[FKS_SEVERITIES]);
 
 int fks_doctor_print_json(const struct fks_doctor *doctor, FILE *to);
 void fks_doctor_print_text(const struct fks_doctor *doctor, FILE *to, bool color);

@@ -11,8 +11,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "doctor_kinds.h"
-
 #define COUNT(list) (sizeof(list) / sizeof *(list))
 
 /* Standard streams and what they were duplicated to are a container's own, whatever they are. */
@@ -35,39 +33,22 @@ static uint64_t hash(const char *text)
     return value;
 }
 
-/* Devices and the kernel's own files have no offset or content that forks could spoil. */
-static bool is_kept_path(const char *text)
-{
-    static const char *const dropped[] = {
-        "/dev/", "/proc/", "/sys/", "/memfd:", "/[aio]", "/SYSV", "/anon_hugepage"};
-    if (starts(text, "/dev/shm/"))
-        return true;
-    for (size_t i = 0; i < COUNT(dropped); i++)
-        if (starts(text, dropped[i]))
-            return false;
-    return *text == '/';
-}
-
 /* Fills type and key. Returns false for what never matters. */
 static bool classify(struct fks_doctor_fd *fd, const char *text)
 {
     fd->key = 0;
     if (starts(text, "socket:[")) {
-        fd->type = FKS_DOCTOR_SOCKET;
+        fd->type = FKS_FINDING_CONNECTION;
         fd->key = strtoull(text + 8, NULL, 10);
         return true;
     }
     if (starts(text, "anon_inode:")) {
-        for (size_t i = 0; i < fks_doctor_kind_count; i++)
-            if (starts(text, fks_doctor_kinds[i].link)) {
-                fd->type = fks_doctor_kinds[i].type;
-                return true;
-            }
-        return false;
+        fd->type = fks_kind_of_link(text);
+        return fd->type != FKS_FINDING_KIND_COUNT;
     }
-    fd->type = starts(text, "/dev/nvidia") ? FKS_DOCTOR_DEVICE : FKS_DOCTOR_FILE;
+    fd->type = starts(text, "/dev/nvidia") ? FKS_FINDING_DEVICE : FKS_FINDING_FILE;
     fd->key = hash(text);
-    return fd->type == FKS_DOCTOR_DEVICE || is_kept_path(text);
+    return fd->type == FKS_FINDING_DEVICE || fks_is_kept_path(text);
 }
 
 static bool is_stream(struct streams *streams, const struct fks_doctor_fd *fd)

@@ -9,29 +9,6 @@
 #include <string.h>
 
 #include "core/debug_json.h"
-#include "doctor_kinds.h"
-
-static const char *const severities[] = {
-    [FKS_DOCTOR_HIGH] = "high", [FKS_DOCTOR_MEDIUM] = "medium", [FKS_DOCTOR_LOW] = "low"};
-
-const struct fks_doctor_kind fks_doctor_kinds[] = {
-    {FKS_DOCTOR_EPOLL, "anon_inode:[eventpoll]", "shared-epoll", FKS_DOCTOR_HIGH,
-     "an epoll set (an event loop) was made before the fork and is open in"},
-    {FKS_DOCTOR_EVENTFD, "anon_inode:[eventfd", "shared-eventfd", FKS_DOCTOR_MEDIUM,
-     "an eventfd (what wakes an event loop) was made before the fork and is open in"},
-    {FKS_DOCTOR_TIMERFD, "anon_inode:[timerfd", "shared-timerfd", FKS_DOCTOR_MEDIUM,
-     "a timerfd, which only one of them sees expire, was made before the fork and is open in"},
-    {FKS_DOCTOR_INOTIFY, "anon_inode:inotify", "shared-inotify", FKS_DOCTOR_MEDIUM,
-     "an inotify queue, each of whose events only one of them gets, was made before the fork and "
-     "is "
-     "open in"},
-    {FKS_DOCTOR_IO_URING, "anon_inode:[io_uring]", "shared-io_uring", FKS_DOCTOR_HIGH,
-     "an io_uring was made before the fork and is open in"},
-    {FKS_DOCTOR_SIGNALFD, "anon_inode:[signalfd]", "shared-signalfd", FKS_DOCTOR_LOW,
-     "a signalfd was made before the fork and is open in"},
-};
-
-const size_t fks_doctor_kind_count = sizeof fks_doctor_kinds / sizeof *fks_doctor_kinds;
 
 /* --- keeping what is found --- */
 
@@ -55,17 +32,21 @@ static json_t *text_of(const char *text)
 static bool fill(struct fks_doctor_finding *finding, const struct fks_doctor *doctor,
                  const struct fks_doctor_thing *thing, const char *id)
 {
+    const struct fks_kind *kind = &fks_kinds[thing->kind];
+    char fix[512];
+    fks_doctor_fix(doctor, fix, sizeof fix, thing->kind, thing->subject);
     *finding = (struct fks_doctor_finding){
-        .severity = thing->severity,
-        .json = json_pack("{so ss ss so so}", "id", text_of(id), "kind", thing->kind, "severity",
-                          severities[thing->severity], "what", text_of(thing->what), "fix",
-                          text_of(thing->fix)),
+        .severity = fks_finding_severity(thing->kind, thing->subject),
+        .kind = thing->kind,
+        .json = json_pack("{so ss ss ss so}", "id", text_of(id), "kind", kind->name, "severity",
+                          fks_severities[fks_finding_severity(thing->kind, thing->subject)], "what",
+                          "", "fix", text_of(fix)),
         .objects = json_array(),
         .holds = calloc(doctor->process_count, 1),
     };
     if (finding->json && finding->objects && finding->holds) {
-        if (thing->of)
-            json_object_set_new(finding->json, thing->of, text_of(thing->subject));
+        if (kind->subject)
+            json_object_set_new(finding->json, kind->subject, text_of(thing->subject));
         return !json_object_set_new(finding->json, "objects", finding->objects);
     }
     json_decref(finding->json);
@@ -78,8 +59,7 @@ struct fks_doctor_finding *fks_doctor_add(struct fks_doctor *doctor,
                                           const struct fks_doctor_thing *thing)
 {
     char id[4400];
-    snprintf(id, sizeof id, "%s%s%s", thing->kind, thing->subject ? ":" : "",
-             thing->subject ? thing->subject : "");
+    fks_finding_id(id, sizeof id, thing->kind, thing->subject);
     json_t *wanted = text_of(id);
     for (size_t i = 0; wanted && i < doctor->finding_count; i++)
         if (json_equal(json_object_get(doctor->findings[i].json, "id"), wanted)) {
@@ -110,21 +90,12 @@ void fks_doctor_add_holders(struct fks_doctor *doctor, const struct fks_doctor_t
         processes += i == 0 || fds[i].process != fds[i - 1].process;
     }
     json_array_append_new(finding->objects,
-                          json_pack("{so si si sI}", "what",
-                                    text_of(thing->object ? thing->object : thing->kind), "pid",
+                          json_pack("{so si si sI}", "what", text_of(thing->object), "pid",
                                     (int)doctor->processes[fds[0].process].pid, "fd", thing->number,
                                     "processes", (json_int_t)processes));
 }
 
 /* --- judging --- */
-
-static const struct fks_doctor_kind *kind_of(enum fks_doctor_type type)
-{
-    for (size_t i = 0; i < fks_doctor_kind_count; i++)
-        if (fks_doctor_kinds[i].type == type)
-            return &fks_doctor_kinds[i];
-    return NULL;
-}
 
 static int by_key(const void *left, const void *right)
 {
@@ -155,10 +126,10 @@ static size_t first_of(const struct fks_doctor *doctor, const struct fks_doctor_
 /* Whether an epoll set of its process has the descriptor in it. */
 static bool is_watched(const struct fks_doctor *doctor, const struct fks_doctor_fd *fd)
 {
-    struct fks_doctor_fd wanted = {.type = FKS_DOCTOR_EPOLL, .process = fd->process};
+    struct fks_doctor_fd wanted = {.type = FKS_FINDING_EPOLL, .process = fd->process};
     for (size_t i = first_of(doctor, &wanted); i < doctor->fd_count; i++) {
         const struct fks_doctor_fd *epoll = &doctor->fds[i];
-        if (epoll->type != FKS_DOCTOR_EPOLL || epoll->process != fd->process)
+        if (epoll->type != FKS_FINDING_EPOLL || epoll->process != fd->process)
             return false;
         if (fks_doctor_watches(doctor, epoll, fd->number))
             return true;
@@ -171,7 +142,7 @@ static bool is_watched(const struct fks_doctor *doctor, const struct fks_doctor_
 static bool is_leftover(const struct fks_doctor *doctor, const struct fks_doctor_fd *fds,
                         size_t count)
 {
-    if (fds->type == FKS_DOCTOR_EPOLL || !is_watched(doctor, &fds[0]))
+    if (fds->type == FKS_FINDING_EPOLL || !is_watched(doctor, &fds[0]))
         return false;
     for (size_t i = 1; i < count; i++)
         if (fds[i].process != fds[0].process && is_watched(doctor, &fds[i]))
@@ -181,39 +152,32 @@ static bool is_leftover(const struct fks_doctor *doctor, const struct fks_doctor
 
 static void judge_nameless(struct fks_doctor *doctor, struct fks_doctor_fd *fds, size_t count)
 {
-    const struct fks_doctor_kind *kind = kind_of(fds->type);
-    char fix[512], object[64];
+    char object[64];
     if (is_leftover(doctor, fds, count))
         return;
-    fks_doctor_fix_kind(doctor, fix, sizeof fix, kind->id, NULL);
     snprintf(object, sizeof object, "descriptor %d", fds->number);
-    struct fks_doctor_thing thing = {.kind = kind->id,
-                                     .severity = kind->severity,
-                                     .what = kind->what,
-                                     .fix = fix,
-                                     .object = object,
-                                     .number = fds->number};
+    struct fks_doctor_thing thing = {.kind = fds->type, .object = object, .number = fds->number};
     fks_doctor_add_holders(doctor, &thing, fds, count);
 }
 
 bool fks_doctor_has_socket(const struct fks_doctor *doctor, uint64_t inode)
 {
-    struct fks_doctor_fd wanted = {.type = FKS_DOCTOR_SOCKET, .key = inode};
+    struct fks_doctor_fd wanted = {.type = FKS_FINDING_CONNECTION, .key = inode};
     size_t found = first_of(doctor, &wanted);
-    return found < doctor->fd_count && doctor->fds[found].type == FKS_DOCTOR_SOCKET &&
+    return found < doctor->fd_count && doctor->fds[found].type == FKS_FINDING_CONNECTION &&
            doctor->fds[found].key == inode;
 }
 
 static void judge_run(struct fks_doctor *doctor, struct fks_doctor_fd *fds, size_t count)
 {
     switch (fds->type) {
-    case FKS_DOCTOR_SOCKET: /* a socket has one description */
+    case FKS_FINDING_CONNECTION: /* a socket has one description */
         fks_doctor_judge_socket(doctor, fds, count);
         break;
-    case FKS_DOCTOR_FILE:
+    case FKS_FINDING_FILE:
         fks_doctor_judge_file(doctor, fds, count);
         break;
-    case FKS_DOCTOR_DEVICE:
+    case FKS_FINDING_DEVICE:
         fks_doctor_split(doctor, fds, count, fks_doctor_judge_device);
         break;
     default:
@@ -239,9 +203,12 @@ static void complete(struct fks_doctor *doctor, const struct fks_doctor_finding 
         if (finding->holds[i])
             json_array_append_new(pids, json_integer(doctor->processes[i].pid));
     size_t processes = json_array_size(pids);
-    json_t *what =
-        json_sprintf("%s %zu process%s", json_string_value(json_object_get(finding->json, "what")),
-                     processes, processes == 1 ? "" : "es");
+    const char *member = fks_kinds[finding->kind].subject;
+    const char *subject = member ? json_string_value(json_object_get(finding->json, member)) : NULL;
+    char where[64], text[4600];
+    snprintf(where, sizeof where, "%zu process%s", processes, processes == 1 ? "" : "es");
+    fks_finding_what(text, sizeof text, finding->kind, subject, where);
+    json_t *what = text_of(text);
     if (json_object_set_new(finding->json, "pids", pids) ||
         json_object_set_new(finding->json, "what", what))
         doctor->failed = true;

@@ -82,9 +82,9 @@ static void put(FILE *to, const char *text)
     fks_terminal_put(to, text, strlen(text));
 }
 
-static void put_member(FILE *to, const struct fks_doctor_finding *finding, const char *name)
+static void put_member(FILE *to, const json_t *finding, const char *name)
 {
-    json_t *value = json_object_get(finding->json, name);
+    const json_t *value = json_object_get(finding, name);
     if (json_is_string(value))
         fks_terminal_put(to, json_string_value(value), json_string_length(value));
 }
@@ -112,24 +112,44 @@ static void put_objects(FILE *to, const json_t *objects)
         fprintf(to, "          and %zu more\n", count - OBJECTS_SHOWN);
 }
 
-static void put_finding(FILE *to, const struct fks_doctor_finding *finding, bool color)
+static const char *tone_of_severity(const char *severity)
 {
-    static const enum fks_tone tones[] = {[FKS_DOCTOR_HIGH] = FKS_TONE_BAD,
-                                          [FKS_DOCTOR_MEDIUM] = FKS_TONE_BUSY,
-                                          [FKS_DOCTOR_LOW] = FKS_TONE_FAINT};
-    const json_t *pids = json_object_get(finding->json, "pids");
-    fprintf(to, "%s%-6s%s  ", color ? fks_tone_sequence(tones[finding->severity]) : "",
-            json_string_value(json_object_get(finding->json, "severity")),
+    static const enum fks_tone tones[] = {[FKS_SEVERITY_HIGH] = FKS_TONE_BAD,
+                                          [FKS_SEVERITY_MEDIUM] = FKS_TONE_BUSY,
+                                          [FKS_SEVERITY_LOW] = FKS_TONE_FAINT};
+    for (int i = 0; i < FKS_SEVERITIES; i++)
+        if (!strcmp(severity, fks_severities[i]))
+            return fks_tone_sequence(tones[i]);
+    return "";
+}
+
+void fks_finding_print(FILE *to, const json_t *finding, bool color)
+{
+    const char *severity = json_string_value(json_object_get(finding, "severity"));
+    const json_t *pids = json_object_get(finding, "pids");
+    severity = severity ? severity : "";
+    fprintf(to, "%s%-6s%s  ", color ? tone_of_severity(severity) : "", severity,
             color ? FKS_TONE_END : "");
     put_member(to, finding, "id");
     fputs("\n        ", to);
     put_member(to, finding, "what");
-    putc(':', to);
-    put_pids(to, pids);
-    put_objects(to, json_object_get(finding->json, "objects"));
+    if (pids) {
+        putc(':', to);
+        put_pids(to, pids);
+    } else {
+        putc('\n', to);
+    }
+    put_objects(to, json_object_get(finding, "objects"));
     fputs("        fix: ", to);
     put_member(to, finding, "fix");
     fputs("\n\n", to);
+}
+
+void fks_finding_print_counts(FILE *to, const size_t counts[FKS_SEVERITIES])
+{
+    size_t all = counts[FKS_SEVERITY_HIGH] + counts[FKS_SEVERITY_MEDIUM] + counts[FKS_SEVERITY_LOW];
+    fprintf(to, "%zu finding%s: %zu high, %zu medium, %zu low", all, all == 1 ? "" : "s",
+            counts[FKS_SEVERITY_HIGH], counts[FKS_SEVERITY_MEDIUM], counts[FKS_SEVERITY_LOW]);
 }
 
 static size_t count_role(const struct fks_doctor *doctor, enum fks_doctor_role role)
@@ -174,19 +194,19 @@ static void put_unreadable(const struct fks_doctor *doctor, FILE *to)
 
 void fks_doctor_print_text(const struct fks_doctor *doctor, FILE *to, bool color)
 {
-    size_t counts[] = {0, 0, 0};
+    size_t counts[FKS_SEVERITIES] = {0};
     put_head(doctor, to);
     for (size_t i = 0; i < doctor->finding_count; i++) {
         counts[doctor->findings[i].severity]++;
-        put_finding(to, &doctor->findings[i], color);
+        fks_finding_print(to, doctor->findings[i].json, color);
     }
     for (size_t i = 0; i < json_array_size(doctor->notes); i++)
         fprintf(to, "note: %s\n", json_string_value(json_array_get(doctor->notes, i)));
     put_unreadable(doctor, to);
-    if (doctor->finding_count)
-        fprintf(to, "%zu finding%s: %zu high, %zu medium, %zu low\n", doctor->finding_count,
-                doctor->finding_count == 1 ? "" : "s", counts[FKS_DOCTOR_HIGH],
-                counts[FKS_DOCTOR_MEDIUM], counts[FKS_DOCTOR_LOW]);
-    else
+    if (!doctor->finding_count) {
         fputs("nothing found that was not safe to fork\n", to);
+        return;
+    }
+    fks_finding_print_counts(to, counts);
+    putc('\n', to);
 }

@@ -12,49 +12,17 @@
 #include <string.h>
 #include <sys/socket.h>
 
-#define COUNT(list) (sizeof(list) / sizeof *(list))
-
-enum { ADDRESS_TEXT = INET6_ADDRSTRLEN + 16 };
-
-/* Where many may write through one connection and nobody reads an answer, or libc sees to forks. */
-static const char *const harmless_peers[] = {
-    "/run/systemd/", "/dev/log",       "/run/rsyslog",
-    "/run/nscd/",    "/var/run/nscd/", "/var/lib/sss/pipes/",
-};
-
-/* "10.0.0.5:5432", "[::1]:5432"; an IPv4 address in an IPv6 socket as IPv4. */
-static void address_text(char out[ADDRESS_TEXT], int family, const uint8_t *address, uint16_t port)
-{
-    static const uint8_t mapped[12] = {[10] = 0xff, [11] = 0xff};
-    char text[INET6_ADDRSTRLEN] = "?";
-    bool is_mapped = family == AF_INET6 && !memcmp(address, mapped, sizeof mapped);
-    bool is_v6 = family == AF_INET6 && !is_mapped;
-    inet_ntop(is_v6 ? AF_INET6 : AF_INET, address + (is_mapped ? 12 : 0), text, sizeof text);
-    snprintf(out, ADDRESS_TEXT, is_v6 ? "[%s]:%u" : "%s:%u", text, port);
-}
-
 static bool has_bit(const uint8_t *bits, uint16_t port)
 {
     return bits[port / 8] & 1 << port % 8;
 }
 
-/* `subject` is the peer's name; `port` 0: it has none. */
 static void add_connection(struct fks_doctor *doctor, const struct fks_doctor_fd *fds, size_t count,
-                           enum fks_doctor_severity severity, const char *subject,
-                           const char *object, const char *how, uint16_t port)
+                           const char *subject, const char *object)
 {
-    char what[512], fix[512];
-    const char *service = fks_doctor_service(subject, port);
-    snprintf(what, sizeof what, "%s to %.200s%s%s%s is open in", how, subject, service ? " (" : "",
-             service ? service : "", service ? ")" : "");
-    fks_doctor_fix_connection(doctor, fix, sizeof fix, subject, port);
     struct fks_doctor_thing thing = {
-        .kind = "shared-connection",
-        .severity = severity,
-        .of = "peer",
+        .kind = FKS_FINDING_CONNECTION,
         .subject = subject,
-        .what = what,
-        .fix = fix,
         .object = object,
         .number = fds[0].number,
     };
@@ -70,15 +38,13 @@ static void judge_inet(struct fks_doctor *doctor, const struct fks_doctor_net *n
         return;
     if (has_bit(is_tcp ? net->tcp_listens : net->udp_listens, socket->local_port))
         return; /* accepted */
-    char local[ADDRESS_TEXT], peer[ADDRESS_TEXT], subject[ADDRESS_TEXT + 8],
-        object[2 * ADDRESS_TEXT + 8];
-    address_text(local, socket->family, socket->local, socket->local_port);
-    address_text(peer, socket->family, socket->peer, socket->peer_port);
+    char local[FKS_ADDRESS_TEXT], peer[FKS_ADDRESS_TEXT], subject[FKS_ADDRESS_TEXT + 8],
+        object[2 * FKS_ADDRESS_TEXT + 8];
+    fks_address_text(local, socket->family, socket->local, socket->local_port);
+    fks_address_text(peer, socket->family, socket->peer, socket->peer_port);
     snprintf(object, sizeof object, "%s -> %s", local, peer);
     snprintf(subject, sizeof subject, "%s%s", peer, is_tcp ? "" : "/udp");
-    add_connection(doctor, fds, count, is_tcp ? FKS_DOCTOR_HIGH : FKS_DOCTOR_LOW, subject, object,
-                   is_tcp ? "a TCP connection" : "a connected UDP socket",
-                   is_tcp ? socket->peer_port : 0);
+    add_connection(doctor, fds, count, subject, object);
 }
 
 static bool is_listened(const struct fks_doctor_net *net, const char *name)
@@ -105,10 +71,7 @@ static const char *unix_peer(const struct fks_doctor *doctor, const struct fks_d
         return "a unix socket of another network namespace";
     if (!*peer->name)
         return NULL; /* a socketpair(2): somebody's channel to the server */
-    for (size_t i = 0; i < COUNT(harmless_peers); i++)
-        if (!strncmp(peer->name, harmless_peers[i], strlen(harmless_peers[i])))
-            return NULL;
-    return peer->name;
+    return fks_is_harmless_peer(peer->name) ? NULL : peer->name;
 }
 
 static bool is_program(const struct fks_doctor *doctor, const struct fks_doctor_fd *fd)
@@ -151,8 +114,8 @@ static bool is_left_open(const struct fks_doctor *doctor, const struct fks_docto
 static void judge_listener(struct fks_doctor *doctor, const struct fks_doctor_socket *socket,
                            const struct fks_doctor_fd *fds, size_t count)
 {
-    char name[ADDRESS_TEXT], what[512], fix[512];
-    address_text(name, socket->family, socket->local, socket->local_port);
+    char name[FKS_ADDRESS_TEXT];
+    fks_address_text(name, socket->family, socket->local, socket->local_port);
     const char *subject = socket->family == AF_UNIX ? socket->name : name;
     bool is_checked = false;
     for (size_t i = 0; i < count; i++) {
@@ -162,17 +125,8 @@ static void judge_listener(struct fks_doctor *doctor, const struct fks_doctor_so
         if (!is_checked && !is_left_open(doctor, fds, count))
             return;
         is_checked = true;
-        snprintf(what, sizeof what,
-                 "the listening socket %.200s was left open (without "
-                 "close-on-exec) for programs that the server started, in",
-                 subject);
-        fks_doctor_fix_kind(doctor, fix, sizeof fix, "leaked-listener", subject);
-        struct fks_doctor_thing thing = {.kind = "leaked-listener",
-                                         .severity = FKS_DOCTOR_MEDIUM,
-                                         .of = "address",
+        struct fks_doctor_thing thing = {.kind = FKS_FINDING_LISTENER,
                                          .subject = subject,
-                                         .what = what,
-                                         .fix = fix,
                                          .object = process->comm,
                                          .number = fds[i].number};
         fks_doctor_add_holders(doctor, &thing, &fds[i], 1);
@@ -200,5 +154,5 @@ void fks_doctor_judge_socket(struct fks_doctor *doctor, struct fks_doctor_fd *fd
     const char *peer = unix_peer(doctor, net, socket);
     if (!peer)
         return;
-    add_connection(doctor, fds, count, FKS_DOCTOR_HIGH, peer, peer, "a unix connection", 0);
+    add_connection(doctor, fds, count, peer, peer);
 }

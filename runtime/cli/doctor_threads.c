@@ -5,51 +5,21 @@
  */
 #include "doctor.h"
 
-#include <ctype.h>
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-#define COUNT(list) (sizeof(list) / sizeof *(list))
-
-enum { NAME_ROOM = 64 };
-
-/* Not the program's own: the kernel's workers of an io_uring, and threads whose owners start them
- * again after a fork by themselves. */
-static const char *const harmless_threads[] = {"iou-wrk-", "iou-sqp-", "jemalloc_bg_thd",
-                                               "ruby-timer-thr", "timer_thread"};
-
 struct thread {
     pid_t id;
     uint64_t started;
-    char name[NAME_ROOM]; /* runs of digits are "*": rdk:broker12 is rdk:broker* */
+    char name[FKS_THREAD_NAME]; /* runs of digits are "*": rdk:broker12 is rdk:broker* */
 };
 
 struct threads {
     struct thread *items;
     size_t count;
 };
-
-static void generalise(char out[NAME_ROOM], const char *name)
-{
-    size_t length = 0;
-    for (; *name && length < NAME_ROOM - 1; name++) {
-        if (!isdigit((unsigned char)*name))
-            out[length++] = *name;
-        else if (!length || out[length - 1] != '*')
-            out[length++] = '*';
-    }
-    out[length] = '\0';
-}
-
-static bool is_harmless(const char *name)
-{
-    for (size_t i = 0; i < COUNT(harmless_threads); i++)
-        if (!strncmp(name, harmless_threads[i], strlen(harmless_threads[i])))
-            return true;
-    return false;
-}
 
 static bool read_thread(const struct fks_doctor *doctor, pid_t pid, const char *id,
                         struct thread *out)
@@ -62,12 +32,12 @@ static bool read_thread(const struct fks_doctor *doctor, pid_t pid, const char *
         return false;
     *end = '\0';
     out->id = atoi(id);
-    generalise(out->name, name + 1);
+    fks_thread_name(out->name, name + 1);
     char *field = end + 1; /* before the state; its start is 19 fields on */
     for (int i = 0; field && i < 19; i++)
         field = strchr(field + 1, ' ');
     out->started = field ? strtoull(field, NULL, 10) : 0;
-    return !is_harmless(name + 1);
+    return !fks_is_harmless_thread(name + 1);
 }
 
 /* Those beside the first thread. */
@@ -116,17 +86,7 @@ static size_t count_of(const struct threads *threads, const char *name,
 
 static void add_lost(struct fks_doctor *doctor, const char *name, size_t lost, size_t worker)
 {
-    char what[256], fix[512];
-    snprintf(what, sizeof what,
-             "a thread \"%s\" ran in the master when it forked; it, and locks it held, are dead in",
-             name);
-    fks_doctor_fix_kind(doctor, fix, sizeof fix, "lost-thread", name);
-    struct fks_doctor_thing thing = {.kind = "lost-thread",
-                                     .severity = FKS_DOCTOR_MEDIUM,
-                                     .of = "thread",
-                                     .subject = name,
-                                     .what = what,
-                                     .fix = fix};
+    struct fks_doctor_thing thing = {.kind = FKS_FINDING_THREAD, .subject = name};
     struct fks_doctor_finding *finding = fks_doctor_add(doctor, &thing);
     if (!finding)
         return;

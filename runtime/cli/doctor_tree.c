@@ -131,9 +131,8 @@ static const struct fks_doctor_process *find(const struct list *list, pid_t pid)
     return NULL;
 }
 
-/* A fork has its parent's stack where that had it, and an exec moves it to a random place. Where
- * the kernel tells us no addresses, the name has to do. */
-static bool is_fork(const struct fks_doctor_process *child, const struct fks_doctor_process *parent)
+bool fks_doctor_is_fork(const struct fks_doctor_process *child,
+                        const struct fks_doctor_process *parent)
 {
     if (child->stack > 1 && parent->stack > 1)
         return child->stack == parent->stack;
@@ -145,7 +144,7 @@ static const struct fks_doctor_process *find_master(const struct list *list,
 {
     for (size_t i = 0; i < list->count; i++) {
         const struct fks_doctor_process *parent = find(list, process->ppid);
-        if (!parent || parent->pid == 1 || !is_fork(process, parent))
+        if (!parent || parent->pid == 1 || !fks_doctor_is_fork(process, parent))
             return process;
         process = parent;
     }
@@ -180,7 +179,7 @@ static void take_below(struct fks_doctor *doctor, const struct list *list,
                 continue;
             taken[doctor->process_count] = *child;
             taken[doctor->process_count++].role =
-                taken[i].role != FKS_DOCTOR_PROGRAM && is_fork(child, &taken[i])
+                taken[i].role != FKS_DOCTOR_PROGRAM && fks_doctor_is_fork(child, &taken[i])
                     ? FKS_DOCTOR_WORKER
                     : FKS_DOCTOR_PROGRAM;
         }

@@ -9,9 +9,9 @@
 #include <string.h>
 
 static const struct fks_command *const commands[] = {
-    &fks_command_prefork, &fks_command_test,  &fks_command_settings,
-    &fks_command_debug,   &fks_command_ps,    &fks_command_log,
-    &fks_command_repl,    &fks_command_serve, &fks_command_doctor,
+    &fks_command_prefork, &fks_command_test, &fks_command_settings, &fks_command_debug,
+    &fks_command_ps,      &fks_command_log,  &fks_command_repl,     &fks_command_serve,
+    &fks_command_doctor,  &fks_command_run,  &fks_command_check,
 };
 
 static void print_help(FILE *to)
@@ -52,6 +52,18 @@ int fks_command_fail(const char *command, const struct fks_error *error)
 {
     fprintf(stderr, "forksafe %s: %s\n", command, error->text);
     return fks_exit_code(error->code);
+}
+
+int fks_command_split(int argc, char **argv, char ***command)
+{
+    for (int i = 1; i < argc; i++) {
+        if (strcmp(argv[i], "--"))
+            continue;
+        *command = argv + i + 1;
+        return i;
+    }
+    *command = NULL;
+    return argc;
 }
 
 int main(int argc, char **argv)

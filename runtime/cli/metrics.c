@@ -184,11 +184,15 @@ static void print_durations(struct printing *to, const char *name)
     print_histogram(to, name, one);
 }
 
-/* The journal has none: nothing looks for them yet. */
-static void print_no_findings(struct printing *to, const char *name)
+static void print_findings(struct printing *to, const char *name)
 {
-    (void)to;
-    (void)name;
+    EACH_GROUP(group, to)
+    for (int kind = 0; kind < FKS_FINDING_KIND_COUNT; kind++)
+        for (int severity = 0; severity < FKS_SEVERITIES; severity++)
+            if (group->findings[kind][severity])
+                print(to, "%s{%s,kind=\"%s\",severity=\"%s\"} %" PRIu32 "\n", name, group->labels,
+                      fks_kinds[kind].name, fks_severities[severity],
+                      group->findings[kind][severity]);
 }
 
 static void print_dropped(struct printing *to, const char *name)
@@ -245,7 +249,8 @@ static const struct family {
      "Runs of subscribers begun and not ended: running now, or killed in the middle."},
     {"forksafe_hook_duration_seconds", "seconds", HISTOGRAM, print_durations,
      "How long runs of subscribers took that ended."},
-    {"forksafe_findings", NULL, GAUGE, print_no_findings, "What was found not safe to fork."},
+    {"forksafe_findings", NULL, GAUGE, print_findings,
+     "What was found not safe to fork and is not repaired in every process; none: no sample."},
     {"forksafe_records_dropped", NULL, COUNTER, print_dropped,
      "Records of single runs overwritten by newer ones; counters and histograms lose nothing."},
     {"forksafe_slots_refused", NULL, COUNTER, print_slots_refused,

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "core/debug_json.h"
+#include "core/finding.h"
 
 /* --- label values --- */
 
@@ -150,6 +151,16 @@ static void add_hooks(struct fks_metrics_group *group, const struct fks_reader *
     }
 }
 
+static void add_findings(struct fks_metrics_group *group, const struct fks_reader *reader)
+{
+    const struct forksafe_finding_area *area = fks_reader_findings(reader);
+    for (uint32_t i = 0; i < area->count; i++) {
+        const struct forksafe_finding *finding = &area->findings[i];
+        if (fks_finding_is_told(finding) && !fks_finding_is_repaired(finding))
+            group->findings[finding->kind][fks_finding_severity(finding->kind, finding->subject)]++;
+    }
+}
+
 /* The group of a reader, a new one if it is the first of it. NULL: no memory. */
 static struct fks_metrics_group *group_of(struct fks_metrics *out, const struct fks_reader *reader)
 {
@@ -239,6 +250,7 @@ static bool add_reader(struct fks_metrics *out, const struct fks_reader *reader)
         return false;
     add_header(group, reader);
     add_hooks(group, reader);
+    add_findings(group, reader);
     return add_slots(group, reader) && add_subscribers(out, (size_t)(group - out->groups), reader);
 }
 

@@ -6,6 +6,7 @@
 #ifndef FKS_METRICS_GATHER_H
 #define FKS_METRICS_GATHER_H
 
+#include "core/finding_kinds.h"
 #include "core/reader.h"
 
 /* What a worker is doing, or that it ended and nobody has reaped it. */
@@ -33,6 +34,7 @@ struct fks_metrics_group {
     uint64_t workers[FKS_WORKER_STATE_COUNT];
     uint64_t last_fork; /* CLOCK_BOOTTIME; 0: none */
     uint64_t overwritten, slots_refused, subscribers_refused;
+    uint32_t findings[FKS_FINDING_KIND_COUNT][FKS_SEVERITIES]; /* that are not repaired */
 };
 
 /* One subscriber of a group. */

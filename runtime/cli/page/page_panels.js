@@ -149,7 +149,7 @@ function drawErrors(model) {
 
 // A finding's members are shown as they are: what it is called, how grave it is, then all the rest.
 function drawFinding(finding) {
-  const { id, severity, kind, title, ...rest } = finding;
+  const { id, severity, kind, what, ...rest } = finding;
   const text = (value) => (value !== null && typeof value === "object" ? JSON.stringify(value) : String(value));
   const known = Object.entries(rest).filter(([, value]) => value !== null && value !== "");
   return make(
@@ -160,7 +160,7 @@ function drawFinding(finding) {
       null,
       severity ? make("b", { class: "severity" }, visible(severity)) : null,
       " ",
-      name(title ?? kind ?? id),
+      name(what ?? kind ?? id),
     ),
     facts(known.map(([key, value]) => [visible(key).replace(/_/g, " "), name(text(value))])),
   );
