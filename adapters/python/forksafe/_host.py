@@ -7,7 +7,9 @@ is missing or misconfigured: that is one line in the server's log, and the serve
 import ctypes
 import logging
 
-from forksafe._library import ERRORS, EVENTS, LOG_CALLBACK, OK, ROLES
+from forksafe import _applications
+from forksafe._debug import note_hook
+from forksafe._library import ERRORS, EVENT_NAMES, EVENTS, LOG_CALLBACK, OK, ROLES
 from forksafe._library import ForkPoint, HostStruct, Occasion, call, load
 
 LEVELS = ("debug", "info", "warning", "error")  # enum forksafe_log_level
@@ -27,9 +29,10 @@ def _bytes(text):
 class Host:
     """An adapter's side of the library in this process."""
 
-    def __init__(self, container, environment):
+    def __init__(self, container, environment, points):
         self.container = container
         self.environment = environment
+        self.points = dict(points)  # the server's name by event: where tell() is called from
         self.logger = logging.getLogger("forksafe")  # the adapter puts its server's own here
         self.library = None  # None: not asked for yet, or not there
         self.is_open = False
@@ -39,8 +42,10 @@ class Host:
         """Writes one line to the server's log; `level` is one of LEVELS."""
         getattr(self.logger, level)("%s", text)
 
-    def open(self, ini, version, points, master=0, uid=-1, gid=-1):
-        """forksafe_open: `points` maps names of EVENTS to the server's names. The first time or a reload.
+    def open(self, ini, version, points, master=0, uid=-1, gid=-1, problem=None, cannot=0, known=None):
+        """forksafe_open: `points` maps names of EVENTS to the server's names. The first time or a reload. `problem`: why
+        this server cannot be served as it is configured; `cannot`: CANNOT_RETIRE and CANNOT_STOP, added up; `known`: the
+        audit's findings that are this server's own business, a pattern a line.
 
         Returns 0 or one of ERRORS' values; ENOENT where there is no library. What failed stands in the log.
         """
@@ -51,6 +56,7 @@ class Host:
         except OSError as error:
             self.log("error", "forksafe: %s; the server runs without its hooks" % error)
             return ERRORS["ENOENT"]
+        self.points.update(points)
         table = [ForkPoint(EVENTS[event], 0, _bytes(hook)) for event, hook in points.items()]
         host = HostStruct(
             size=ctypes.sizeof(HostStruct),
@@ -64,6 +70,9 @@ class Host:
             worker_uid=uid & 0xFFFFFFFF,
             worker_gid=gid & 0xFFFFFFFF,
             log=_on_line,
+            problem=_bytes(problem),
+            cannot=cannot,
+            known=_bytes(known),
         )
         self.library = library
         code = call(library.forksafe_open, ctypes.byref(host))
@@ -82,6 +91,12 @@ class Host:
             occasion = Occasion(size, ROLES[role], worker, forked, app_loaded, *child)
             return call(self.library.forksafe_emit, EVENTS[event], ctypes.byref(occasion))
         return OK
+
+    def tell(self, event):
+        """Tells the applications in this process. Where there is no journal, the debug object has it from here."""
+        name = EVENT_NAMES[event]
+        note_hook("containers.%s.%s" % (self.container, self.points[event]), name)
+        _applications.notify(name)
 
     def status(self, status, environment, line):
         """forksafe_status, now and after each later opening: it may be told before the library is open. Where it cannot

@@ -19,6 +19,7 @@ ROLES = {name: number for number, name in enumerate(_build.ROLES)}
 ERRORS = _build.ERRORS
 
 OK, RETIRE, STOP = range(3)  # enum forksafe_verdict
+CANNOT_RETIRE, CANNOT_STOP = 1, 2  # forksafe_host.cannot
 
 LOG_CALLBACK = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int, ctypes.c_char_p)
 
@@ -50,6 +51,9 @@ class HostStruct(ctypes.Structure):
         ("is_master", ctypes.c_void_p),
         ("log", LOG_CALLBACK),
         ("data", ctypes.c_void_p),
+        ("problem", ctypes.c_char_p),
+        ("cannot", ctypes.c_uint32),
+        ("known", ctypes.c_char_p),
     ]
 
 

@@ -18,9 +18,9 @@ import sys
 import time
 
 from forksafe import _applications
-from forksafe._debug import note, note_hook
+from forksafe._debug import note
 from forksafe._host import Host
-from forksafe._library import ERRORS, EVENT_NAMES, OK, RETIRE, STOP
+from forksafe._library import ERRORS, OK, STOP
 
 POINTS = {  # the event, and gunicorn's name of the hook
     "MASTER_READY": "when_ready",
@@ -33,11 +33,9 @@ POINTS = {  # the event, and gunicorn's name of the hook
     "SHUTDOWN": "on_exit",
 }
 
-LONGEST_PAUSE = 5.0  # seconds a worker waits at most before it retires
-
-_host = Host("gunicorn", "gunicorn")
+_host = Host("gunicorn", "gunicorn", POINTS)
 _opened_for = None  # gunicorn's Config at the last opening; its identity tells a reload
-_forks = {}  # slot: when a worker was last forked for it, and its pause
+_untold = []  # workers that the master has forked, and whose end was not told yet
 _stopping = mmap.mmap(-1, 1)  # shared with the workers: one of them has told the master to stop
 
 
@@ -50,7 +48,7 @@ def when_ready(server):
         server.halt(reason=_REQUIRED, exit_status=1)  # nothing would catch HaltServer here
     if _emit("MASTER_READY", server) == STOP:
         server.halt(reason="forksafe: " + _STOPPED, exit_status=1)
-    _tell("MASTER_READY")
+    _host.tell("MASTER_READY")
 
 
 def pre_fork(server, worker):
@@ -58,19 +56,18 @@ def pre_fork(server, worker):
     if not _open_once(server):
         _halt(_REQUIRED)
     worker.forksafe_slot = _free_slot(server)
-    worker.forksafe_pause = _pause(worker.forksafe_slot)
-    worker.forksafe_verdict = _emit("PRE_FORK", server, worker)
-    if worker.forksafe_verdict == STOP:
+    if _emit("PRE_FORK", server, worker) == STOP:
         _halt("forksafe: " + _STOPPED)
     worker.forksafe_preloaded = _is_loaded(server.app)
-    _tell("PRE_FORK")
+    _untold.append(worker)
+    _host.tell("PRE_FORK")
 
 
 def post_fork(server, worker):
     """ApplicationPostFork, in the worker, before it drops privileges and loads the application."""
     _open_in_worker(worker)
     _obey(worker, _emit("POST_FORK", worker, worker))
-    _tell("POST_FORK")
+    _host.tell("POST_FORK")
 
 
 def post_worker_init(worker):
@@ -78,24 +75,27 @@ def post_worker_init(worker):
     _open_in_worker(worker)
     _obey(worker, _emit("POST_WORKER_INIT", worker, worker))
     _warn_of_pre_fork(worker)
-    _tell("POST_WORKER_INIT")
+    _host.tell("POST_WORKER_INIT")
 
 
 def worker_exit(server, worker):
     """ApplicationWorkerExit, in the worker. gunicorn also calls it in the master, for one that failed at boot."""
     if worker.pid == os.getpid():
-        _emit("WORKER_EXIT", worker, worker)
-        _tell("WORKER_EXIT")
+        if _emit("WORKER_EXIT", worker, worker) == STOP and worker.ppid == os.getppid():
+            os.kill(worker.ppid, signal.SIGTERM)
+        _host.tell("WORKER_EXIT")
     elif _is_hooked(server.cfg, "child_exit"):
         child_exit(server, worker)
 
 
 def child_exit(server, worker):
     """ApplicationChildExit, in the master; before gunicorn 24 inside its SIGCHLD handler."""
+    if worker in _untold:
+        _untold.remove(worker)
     child = (worker.pid, *_how_it_ended())
     if _emit("CHILD_EXIT", server, worker, child) == STOP:
         os.kill(os.getpid(), signal.SIGTERM)  # raising would break into a halt that is under way
-    _tell("CHILD_EXIT")
+    _host.tell("CHILD_EXIT")
 
 
 def on_reload(server):
@@ -104,9 +104,12 @@ def on_reload(server):
 
 
 def on_exit(server):
-    """ApplicationShutdown, in the master, when all workers are gone."""
+    """ApplicationShutdown, in the master, when all workers are gone. Since gunicorn 24 the one whose failed boot stops
+    the server has no hook of its own: its end is told here."""
+    for worker in [one for one in _untold if _is_hooked(server.cfg, "child_exit")]:
+        child_exit(server, worker)
     _emit("SHUTDOWN", server)
-    _tell("SHUTDOWN")
+    _host.tell("SHUTDOWN")
 
 
 # For the application.
@@ -125,7 +128,6 @@ def mark_configured(registry):
 # Opening.
 
 _REQUIRED = "forksafe cannot work, and the ini says forksafe.required = true"
-_RETIRED = "a subscriber with on_error = retire_worker failed"
 _STOPPED = "a subscriber with on_error = stop_server failed"
 _UNREACHED = (
     "the application subscribes to ApplicationPreFork, which is in the master, where it is not loaded:"
@@ -144,11 +146,10 @@ def _open_once(server):
 
 def _reopen(server):
     """A reload: whatever comes of it, the server runs, with the old scripts if the new ones cannot be had."""
-    _forks.clear()
     _open(server)
     if _emit("RELOAD", server) == STOP:
         os.kill(os.getpid(), signal.SIGTERM)
-    _tell("RELOAD")
+    _host.tell("RELOAD")
 
 
 def _open_in_worker(worker):
@@ -208,13 +209,6 @@ def _emit(event, process, worker=None, child=(0, 0, 0)):
     )
 
 
-def _tell(event):
-    """Tells the applications in this process. Where there is no journal, the debug object has it from here."""
-    name = EVENT_NAMES[event]
-    note_hook("containers.gunicorn." + POINTS[event], name)
-    _applications.notify(name)
-
-
 def _warn_of_pre_fork(worker):
     """Once, in the first worker: gunicorn had not loaded the application where PreFork was."""
     preloaded = getattr(worker, "forksafe_preloaded", True)
@@ -230,30 +224,18 @@ def _halt(reason):
 
 
 def _obey(worker, verdict):
-    """Ends this worker where the verdict asks for it, or PreFork's did: to be replaced, or to stop the server, by the
-    status that gunicorn takes for a failed boot. One worker gives that: a second one would break into the halt."""
-    verdict = max(verdict, getattr(worker, "forksafe_verdict", OK))
+    """Ends this worker where the verdict asks for it: to be replaced, or to stop the server, by the status that gunicorn
+    takes for a failed boot. One worker gives that: a second one would break into the halt."""
     if verdict == OK:
         return
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
-        signal.signal(number, _leave)  # not to be deaf while it waits
-    if verdict == RETIRE:
-        pause = getattr(worker, "forksafe_pause", LONGEST_PAUSE)
-        pause = min(pause, worker.timeout or pause)
-        _host.log("warning", "forksafe: worker %d retires in %.1f s: %s" % (worker.pid, pause, _RETIRED))
-        time.sleep(pause)
-    elif not _stopping[0]:
+    if verdict == STOP and not _stopping[0]:
         from gunicorn.arbiter import Arbiter
 
         _stopping[0] = 1
         _host.log("error", "forksafe: worker %d stops the server: %s" % (worker.pid, _STOPPED))
         sys.exit(Arbiter.WORKER_BOOT_ERROR)
-    else:
+    if verdict == STOP:
         time.sleep(0.5)  # the master is about to end this one
-    sys.exit(1)
-
-
-def _leave(_number, _frame):
     sys.exit(1)
 
 
@@ -265,17 +247,6 @@ def _free_slot(server):
     ones, which have the same numbers, finish their requests."""
     taken = {getattr(other, "forksafe_slot", 0) for other in list(server.WORKERS.values()) if other.cfg is server.cfg}
     return next(slot for slot in range(1, len(taken) + 2) if slot not in taken)
-
-
-def _pause(slot):
-    """Seconds that a worker of this slot waits if it has to retire: none at first, more each time the slot was
-    forked again within a short while. The worker waits, not the master, which has to hear signals."""
-    now = time.monotonic()
-    forked, pause = _forks.get(slot, (float("-inf"), 0.0))
-    is_quick = now - forked < pause + LONGEST_PAUSE
-    pause = min(max(2 * pause, 0.1), LONGEST_PAUSE) if is_quick else 0.0
-    _forks[slot] = (now, pause)
-    return pause
 
 
 def _how_it_ended():
