@@ -12,8 +12,6 @@
 
 #include "forksafe/forksafe.h"
 
-#define PAUSE 50 /* milliseconds until a second worker retires; doubled six times, up to 3.2 s */
-
 extern ngx_module_t ngx_forksafe_module;
 
 /* Hook names are those of nginx's callbacks; in the master of its functions, as it has none. */
@@ -38,7 +36,6 @@ static struct {
         pid_t pid; /* of the worker in this slot of ngx_processes, its end still to be told; or 0 */
         int number;
     } workers[NGX_MAX_PROCESSES];
-    unsigned retired; /* workers in a row, up to the last one that came up whole */
 } * shared;
 
 static void write_log(void *data, enum forksafe_log_level level, const char *line)
@@ -63,31 +60,14 @@ static bool is_forked(void)
     return ngx_process == NGX_PROCESS_WORKER || ngx_process == NGX_PROCESS_HELPER;
 }
 
-/* Ends this worker when its requests are done; the master forks the next one, as it does after any
- * status but 2. */
-static void retire(void)
-{
-    if (!is_forked()) {
-        ngx_log_error(NGX_LOG_WARN, ngx_cycle->log, 0,
-                      "forksafe: retire_worker is not available here: this is the master");
-        return;
-    }
-    unsigned before = shared->retired < 7 ? shared->retired++ : 7;
-    unsigned pause = before ? PAUSE << (before - 1) : 0;
-    ngx_log_error(NGX_LOG_WARN, ngx_cycle->log, 0,
-                  "forksafe: this process retires in %uD ms, as a subscriber asked for",
-                  (uint32_t)pause);
-    ngx_msleep(pause); /* nginx forks the next one at once */
-    ngx_quit = 1;
-}
-
+/* A retired worker ends when its requests are done; the master forks the next one at once, as it
+ * does after any status but 2. */
 static void obey(int verdict, enum forksafe_event event)
 {
-    if (event == FORKSAFE_WORKER_EXIT || event == FORKSAFE_SHUTDOWN)
-        return;
     if (verdict == FORKSAFE_RETIRE)
-        retire();
-    if (verdict != FORKSAFE_STOP)
+        ngx_quit = 1;
+    if (verdict != FORKSAFE_STOP || event == FORKSAFE_SHUTDOWN ||
+        (is_forked() && getppid() != ngx_parent))
         return;
     ngx_log_error(NGX_LOG_ERR, ngx_cycle->log, 0,
                   "forksafe: the server stops, as a subscriber asked for");
@@ -139,6 +119,7 @@ static void open_forksafe(ngx_cycle_t *cycle)
         .worker_uid = core->user, /* -1 where nginx does not change it */
         .worker_gid = core->group,
         .log = write_log,
+        .cannot = ngx_process == NGX_PROCESS_SINGLE ? FORKSAFE_CANNOT_RETIRE : 0,
     };
     begun = true;
     serving = host.ini && shared;
@@ -151,7 +132,6 @@ static void open_forksafe(ngx_cycle_t *cycle)
         ngx_delete_pidfile(cycle);
         exit(1);
     }
-    shared->retired = 0;
     emit(reload ? FORKSAFE_RELOAD : FORKSAFE_MASTER_READY, (struct forksafe_occasion){0});
 }
 
@@ -236,8 +216,6 @@ static void tell_ready(ngx_event_t *event)
     if (ngx_quit || ngx_terminate)
         return;
     emit(FORKSAFE_POST_WORKER_INIT, (struct forksafe_occasion){.worker = (int)ngx_worker + 1});
-    if (!ngx_quit)
-        shared->retired = 0;
 }
 
 static ngx_int_t init_process(ngx_cycle_t *cycle)

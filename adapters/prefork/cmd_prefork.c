@@ -85,23 +85,10 @@ static error_t parse_option(int key, char *argument, struct argp_state *state)
 static const struct argp parser = {
     .options = options, .parser = parse_option, .args_doc = usage, .doc = help};
 
-/* Cuts COMMAND off, so that its options are not ours. Returns how many arguments are left. */
-static int split_command(int argc, char **argv, char ***command)
-{
-    for (int i = 1; i < argc; i++) {
-        if (strcmp(argv[i], "--"))
-            continue;
-        *command = argv + i + 1;
-        return i;
-    }
-    *command = NULL;
-    return argc;
-}
-
 static int run(int argc, char **argv)
 {
     struct fks_prefork_plan plan = {.workers = DEFAULT_WORKERS, .grace = DEFAULT_GRACE};
-    argc = split_command(argc, argv, &plan.command);
+    argc = fks_command_split(argc, argv, &plan.command);
     argp_err_exit_status = FKS_EXIT_USAGE;
     argp_parse(&parser, argc, argv, 0, NULL, &plan);
 

@@ -114,20 +114,11 @@ static pid_t fork_worker(struct fks_crew *crew, int number)
     return pid;
 }
 
-static bool may_fork(struct fks_crew *crew, int number)
-{
-    int verdict =
-        fks_crew_emit(crew, FORKSAFE_PRE_FORK, (struct forksafe_occasion){.worker = number});
-    if (verdict == FORKSAFE_RETIRE)
-        fks_prefork_log("worker %d: not forked, its PreFork failed with on_error = retire_worker",
-                        number);
-    return verdict == FORKSAFE_OK;
-}
-
 static pid_t start(struct fks_crew *crew, int number)
 {
     struct fks_crew_worker *worker = calloc(1, sizeof *worker);
-    if (!worker || !may_fork(crew, number)) {
+    if (!worker || fks_crew_emit(crew, FORKSAFE_PRE_FORK,
+                                 (struct forksafe_occasion){.worker = number}) != FORKSAFE_OK) {
         free(worker);
         return -1;
     }
@@ -226,8 +217,16 @@ static void say_how_it_ended(const struct fks_crew_worker *worker, int status)
                         WEXITSTATUS(status));
 }
 
+/* A worker that its hooks retired has waited by itself: the library bounds such loops. Ours is for
+ * those that die by themselves. */
+static bool was_retired(const struct fks_crew *crew, const struct fks_crew_worker *worker)
+{
+    return crew->birth.told->retired[worker->slot - 1] == worker->pid;
+}
+
 /* Its slot is free for the next one: now, or after a back-off. */
-static void vacate(struct fks_crew_worker *worker, struct fks_crew_slot *slot)
+static void vacate(const struct fks_crew *crew, struct fks_crew_worker *worker,
+                   struct fks_crew_slot *slot)
 {
     if (slot->old == worker)
         slot->old = NULL;
@@ -235,7 +234,7 @@ static void vacate(struct fks_crew_worker *worker, struct fks_crew_slot *slot)
         return;
     slot->current = NULL;
     slot->start_at = 0;
-    if (worker->asked || slot->done)
+    if (worker->asked || slot->done || was_retired(crew, worker))
         return;
     if (now_ms() < worker->started + QUICK_DEATH)
         slot->start_at = now_ms() + back_off(slot, worker->slot);
@@ -247,7 +246,7 @@ static void bury(struct fks_crew *crew, struct fks_crew_worker *worker, int stat
 {
     const bool by_signal = WIFSIGNALED(status);
     say_how_it_ended(worker, status);
-    vacate(worker, &crew->slots[worker->slot - 1]);
+    vacate(crew, worker, &crew->slots[worker->slot - 1]);
     if (crew->birth.plan->once && status != 0)
         crew->failed = true;
     fks_crew_emit(crew, FORKSAFE_CHILD_EXIT,
@@ -257,7 +256,7 @@ static void bury(struct fks_crew *crew, struct fks_crew_worker *worker, int stat
                       .child_exit = by_signal ? -1 : WEXITSTATUS(status),
                       .child_signal = by_signal ? WTERMSIG(status) : 0,
                   });
-    if (!*crew->birth.stop)
+    if (!crew->birth.told->stop)
         return;
     crew->failed = true;
     if (crew->stopping)

@@ -188,6 +188,19 @@ static void close_loop(struct master *master)
     uv_loop_close(&master->loop);
 }
 
+static void do_nothing(uv_timer_t *timer)
+{
+    (void)timer;
+}
+
+/* Puts what the loop has into its epoll set before the first fork: by that the audit tells the
+ * loop's own descriptors from those of scripts. */
+static void turn_once(struct master *master)
+{
+    uv_timer_start(&master->timer, do_nothing, 0, 0);
+    uv_run(&master->loop, UV_RUN_NOWAIT);
+}
+
 static int open_loop(struct master *master)
 {
     if (uv_loop_init(&master->loop) < 0)
@@ -195,6 +208,7 @@ static int open_loop(struct master *master)
     master->crew.birth.loop_fd = uv_backend_fd(&master->loop);
     uv_timer_init(&master->loop, &master->timer);
     master->timer.data = master;
+    turn_once(master);
     if (take_signals(master) == 0)
         return 0;
     close_loop(master);
@@ -217,14 +231,14 @@ static struct master *create(const struct fks_prefork_plan *plan)
     struct master *master = calloc(1, sizeof *master);
     if (!master)
         return NULL;
-    void *stop =
-        mmap(NULL, sizeof(sig_atomic_t), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    if (stop == MAP_FAILED) {
+    void *told = mmap(NULL, sizeof(struct fks_prefork_told), PROT_READ | PROT_WRITE,
+                      MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (told == MAP_FAILED) {
         free(master);
         return NULL;
     }
     master->crew.birth.plan = plan;
-    master->crew.birth.stop = stop;
+    master->crew.birth.told = told;
     master->crew.birth.master = getpid();
     master->crew.size = plan->workers;
     return master;
@@ -232,7 +246,7 @@ static struct master *create(const struct fks_prefork_plan *plan)
 
 static void destroy(struct master *master)
 {
-    munmap((void *)master->crew.birth.stop, sizeof(sig_atomic_t));
+    munmap(master->crew.birth.told, sizeof(struct fks_prefork_told));
     free(master->script);
     free(master);
 }

@@ -52,6 +52,14 @@ enum fks_prefork_status {
     FKS_PREFORK_STOPPED = 4, /* a subscriber with on_error = stop_server failed */
 };
 
+/*  Shared by all processes: what a worker says before it exits, so that a COMMAND may exit with
+ * those numbers too. */
+struct fks_prefork_told {
+    volatile sig_atomic_t stop;                      /* one exits with FKS_PREFORK_STOPPED */
+    volatile pid_t retired[FKS_PREFORK_MAX_WORKERS]; /* by slot, from 0: exits with
+                                                        FKS_PREFORK_RETIRED */
+};
+
 /*  What a child finds in the memory that it inherits. Filled in the master before the fork. */
 struct fks_prefork_birth {
     const struct fks_prefork_plan *plan;
@@ -61,9 +69,7 @@ struct fks_prefork_birth {
     int loop_fd;   /* of the master's event loop: to close, by number */
     sigset_t mask; /* what the master inherited */
     struct sigaction actions[FKS_PREFORK_SIGNAL_COUNT]; /* likewise */
-    volatile sig_atomic_t
-        *stop; /* shared by all processes: a worker sets it before it exits with
-                  FKS_PREFORK_STOPPED, so that a COMMAND may exit with that number too */
+    struct fks_prefork_told *told;
 };
 
 /*  The worker, from the fork to the end of the process. Child only, right after fork() with all

@@ -46,13 +46,12 @@ static int fire(const struct fks_prefork_birth *birth, enum forksafe_event event
     };
     int verdict = forksafe_emit(event, &occasion);
     if (verdict == FORKSAFE_RETIRE) {
-        fks_prefork_log("worker %d: a hook with on_error = retire_worker failed: retiring",
-                        birth->worker);
+        birth->told->retired[birth->worker - 1] = getpid();
         return FKS_PREFORK_RETIRED;
     }
     if (verdict != FORKSAFE_STOP)
         return 0;
-    *birth->stop = 1;
+    birth->told->stop = 1;
     return FKS_PREFORK_STOPPED;
 }
 

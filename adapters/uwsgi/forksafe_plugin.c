@@ -71,12 +71,9 @@ static void obey(int verdict, enum forksafe_event event)
 {
     if (verdict == FORKSAFE_STOP)
         *stopped = 1;
-    if (role() == FORKSAFE_ROLE_MASTER) {
-        if (verdict == FORKSAFE_RETIRE)
-            uwsgi_log("forksafe: retire_worker is not available here: this is the master\n");
+    if (role() == FORKSAFE_ROLE_MASTER || event == FORKSAFE_WORKER_EXIT)
         return;
-    }
-    if (event != FORKSAFE_WORKER_EXIT && (verdict == FORKSAFE_RETIRE || *stopped))
+    if (verdict == FORKSAFE_RETIRE || *stopped)
         end_process();
 }
 
