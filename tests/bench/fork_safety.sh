@@ -1,0 +1,10 @@
+#!/bin/bash
+# SPDX-License-Identifier: MIT
+#
+# How often each scenario of tests/support/fork_safety.lua breaks, without a repair and with each: RUNS runs (20) of every arm, on the real
+# servers and databases. Prints the table of tests/bench/README.md. Needs a build (tests/run.sh) and root.
+set -euo pipefail
+. "$(dirname "${BASH_SOURCE[0]}")/../../examples/setup.sh"
+cd "$root"
+export FORKSAFE_BUILD=${FORKSAFE_BUILD-$build} RUNS=${1-20}
+exec /usr/bin/luajit -e 'package.path = "tests/?.lua;tests/?/init.lua;" .. package.path' tests/bench/fork_safety.lua
