@@ -15,17 +15,23 @@ packages_for_servers=(uwsgi-core uwsgi-plugin-python3 python3-uwsgidecorators gu
     python3-pastedeploy python3-plaster-pastedeploy python3-django python3-django-debug-toolbar)
 packages_for_plugins=(libcap-dev libpcre3-dev libssl-dev uuid-dev zlib1g-dev # what uwsgi.h includes
     nginx-dev)
+packages_for_apache=(apache2-bin apache2-dev)
+packages_for_ruby=(puma unicorn)
+packages_for_celery=(celery redis-server python3-redis python3-gevent python3-eventlet)
+packages_for_preload=(php8.2-fpm libfcgi-bin postgresql-15 postgresql-client-15)
+packages_for_bridges=(libpython3.11 ruby puma openssl postgresql-15 ruby-pg ruby-activerecord python3-sqlalchemy python3-psycopg2 python3-pymongo
+    python3-pycryptodome python3-confluent-kafka)
 packages_for_tests=(lua-busted lua-posix lua-cjson lua-socket lua-filesystem
     liblua5.3-dev libjemalloc2 binutils git strace)
 packages_for_page=(chromium fonts-dejavu-core nodejs) # and npm, where no other one is there
 playwright=playwright-core@1.60.0                    # of npm: drives the browser that is installed
 packages_for_metrics=(prometheus python3-prometheus-client python3-jsonschema)
 packages_for_lint=(lua-check clang-format clang-tidy cppcheck python3-pyflakes)
-packages_for_newest=(python3-venv)
-newest_from_pypi=(pyramid-debugtoolbar pyramid-forksafe django django-debug-toolbar) # newer than what Debian has of them
+packages_for_newest=(python3-venv python3-dev) # uWSGI of PyPI is built here
+newest_from_pypi=(uwsgi gunicorn 'celery[redis]' gevent eventlet pyramid-debugtoolbar pyramid-forksafe django django-debug-toolbar) # newer than what Debian has of them
 
 spec_seconds=300 # how long one spec file may take
-options=(-DFORKSAFE_TESTS=ON -DFORKSAFE_UWSGI=ON -DFORKSAFE_PYTHON=ON -DFORKSAFE_NGINX=ON -DFORKSAFE_WERROR=ON -DFORKSAFE_SANITIZE=)
+options=(-DFORKSAFE_TESTS=ON -DFORKSAFE_UWSGI=ON -DFORKSAFE_PYTHON=ON -DFORKSAFE_RUBY=ON -DFORKSAFE_NGINX=ON -DFORKSAFE_APACHE=ON -DFORKSAFE_WERROR=ON -DFORKSAFE_SANITIZE=)
 
 passed=0
 failed=0
@@ -101,10 +107,12 @@ format_c() { sources '*.c' '*.h' | for_each is_formatted; }
 lint_lua() { sources 'lua/*.lua' 'tests/*.lua' 'examples/*.lua' | xargs luacheck --quiet --codes --no-color; }
 lint_shell() { sources '*.sh' .ci/run | for_each bash -n; }
 lint_python() { # an example's imports are there for its server
-    sources 'adapters/*.py' 'tests/*.py' | xargs -r /usr/bin/python3 -m pyflakes &&
+    sources 'runtime/*.py' 'adapters/*.py' 'tests/*.py' | xargs -r /usr/bin/python3 -m pyflakes &&
         sources 'examples/*.py' |
         xargs -r /usr/bin/python3 -c 'import ast, sys; [ast.parse(open(f).read(), f) for f in sys.argv[1:]]'
 }
+has_no_ruby_warning() { ! ruby -wc "$1" 2>&1 | grep -v '^Syntax OK$'; }
+lint_ruby() { sources 'runtime/*.rb' 'adapters/*.rb' 'adapters/*.gemspec' 'tests/*.rb' 'tests/*.ru' | for_each has_no_ruby_warning; }
 analyse_c() {
     sources 'runtime/*.c' 'adapters/*.c' 'tests/*.c' |
         xargs cppcheck --quiet --std=c11 --error-exitcode=1 --inline-suppr \
@@ -123,6 +131,7 @@ check_sources() {
     check "the Lua sources have no warning (luacheck)" lint_lua
     check "the shell scripts parse (bash -n)" lint_shell
     check "the Python sources have no warning (pyflakes)" lint_python
+    check "the Ruby sources have no warning (ruby -wc)" lint_ruby
     check "cppcheck finds nothing" analyse_c
     check "clang-tidy finds nothing" tidy_c
 }
@@ -172,6 +181,17 @@ make_newest() {
     logged "$build/pypi.log" "PyPI does not give ${newest_from_pypi[*]}" \
         "$venv/bin/python" -m pip install --no-input --disable-pip-version-check --upgrade "${newest_from_pypi[@]}"
     compare_versions "$venv/bin/python"
+    ! selected tests/newest/uwsgi_spec.lua || build_for_newest_uwsgi "$venv/bin/uwsgi"
+}
+
+# A uWSGI plugin belongs to the very uWSGI that it was built for.
+build_for_newest_uwsgi() {
+    local there=$build/newest
+    say "building for ${1#"$root"/} in ${there#"$root"/}/"
+    logged "$build/newest.log" "cmake could not configure for uWSGI of PyPI" \
+        cmake --fresh -S "$root" -B "$there" -G Ninja "${options[@]}" -DFORKSAFE_TESTS=OFF -DFORKSAFE_NGINX=OFF \
+        -DFORKSAFE_APACHE=OFF -DFORKSAFE_UWSGI_COMMAND="$1"
+    logged "$build/newest.log" "the build for uWSGI of PyPI failed" cmake --build "$there"
 }
 
 # The version that an interpreter has of a package of PyPI; nothing if it has none.
@@ -181,11 +201,20 @@ try: print(m.version(sys.argv[1]))
 except m.PackageNotFoundError: pass' "$2"
 }
 
+# Debian's version of it. Its uWSGI is no package of Python.
+debian_version_of() {
+    if [ "$1" = uwsgi ]; then
+        dpkg-query --show --showformat='${Version}' uwsgi-core
+    else
+        version_of /usr/bin/python3 "$1"
+    fi
+}
+
 compare_versions() {
     local python=$1 package ours theirs
-    for package in "${newest_from_pypi[@]}"; do
+    for package in "${newest_from_pypi[@]%%[*}"; do
         ours=$(version_of "$python" "$package")
-        theirs=$(version_of /usr/bin/python3 "$package")
+        theirs=$(debian_version_of "$package")
         say "$package $ours of PyPI (Debian: ${theirs:-none})"
         dpkg --compare-versions "${ours:-0}" gt "${theirs:-0}" || fail "$package of PyPI is not newer than Debian's"
     done
@@ -246,7 +275,7 @@ make_build_directory
 read -ra luajit <<<"$(luajit_packages)"
 read -ra npm <<<"$(npm_packages)"
 install_packages "${packages_to_build[@]}" "${luajit[@]}" "${packages_for_servers[@]}" \
-    "${packages_for_plugins[@]}" "${packages_for_tests[@]}" "${packages_for_metrics[@]}" "${packages_for_lint[@]}" \
+    "${packages_for_plugins[@]}" "${packages_for_apache[@]}" "${packages_for_preload[@]}" "${packages_for_celery[@]}" "${packages_for_ruby[@]}" "${packages_for_bridges[@]}" "${packages_for_tests[@]}" "${packages_for_metrics[@]}" "${packages_for_lint[@]}" \
     "${packages_for_page[@]}" "${npm[@]}" \
     ${newest:+"${packages_for_newest[@]}"}
 need_root "to run the servers under test"

@@ -83,12 +83,13 @@ def print_table(results):
 class Panel:
     """One plot with both axes logarithmic."""
 
-    def __init__(self, left, title, low, high, unit):
+    def __init__(self, left, title, low, high, unit, sizes=None, of="slots, each with 32 records"):
         self.left, self.title, self.low, self.high, self.unit = left, title, low, high, unit
+        self.sizes, self.of = sizes or SIZES, of
         self.parts, self.names = [], []
 
     def x(self, size):
-        return self.left + 60 + SIZES.index(size) * 85
+        return self.left + 60 + self.sizes.index(size) * 85
 
     def y(self, value):
         return 250 - 200 * (log10(value) - log10(self.low)) / (log10(self.high) - log10(self.low))
@@ -100,19 +101,19 @@ class Panel:
         self.text(self.left + 60, 28, self.title, "start", weight="bold")
         for value in ticks:
             y = self.y(value)
-            self.parts.append(f'<line x1="{self.x(SIZES[0])}" x2="{self.x(SIZES[-1])}" y1="{y:.1f}" y2="{y:.1f}" stroke="#888" stroke-opacity=".3"/>')
-            self.text(self.x(SIZES[0]) - 10, y + 4, f"{value:g} {self.unit}", "end")
-        for size in SIZES:
+            self.parts.append(f'<line x1="{self.x(self.sizes[0])}" x2="{self.x(self.sizes[-1])}" y1="{y:.1f}" y2="{y:.1f}" stroke="#888" stroke-opacity=".3"/>')
+            self.text(self.x(self.sizes[0]) - 10, y + 4, f"{value:g} {self.unit}", "end")
+        for size in self.sizes:
             self.text(self.x(size), 272, f"{size:,}")
-        self.text((self.x(SIZES[0]) + self.x(SIZES[-1])) / 2, 292, "slots, each with 32 records")
+        self.text((self.x(self.sizes[0]) + self.x(self.sizes[-1])) / 2, 292, "slots, each with 32 records")
 
     def goal(self, value, words):
         y = self.y(value)
-        self.parts.append(f'<line x1="{self.x(SIZES[0])}" x2="{self.x(SIZES[-1])}" y1="{y:.1f}" y2="{y:.1f}" stroke="#666" stroke-dasharray="4 4"/>')
-        self.text(self.x(SIZES[0]) + 4, y - 5, words, "start")
+        self.parts.append(f'<line x1="{self.x(self.sizes[0])}" x2="{self.x(self.sizes[-1])}" y1="{y:.1f}" y2="{y:.1f}" stroke="#666" stroke-dasharray="4 4"/>')
+        self.text(self.x(self.sizes[0]) + 4, y - 5, words, "start")
 
     def curve(self, name, colour, values):
-        points = [(self.x(size), self.y(value)) for size, value in zip(SIZES, values)]
+        points = [(self.x(size), self.y(value)) for size, value in zip(self.sizes, values)]
         self.parts.append(f'<polyline points="{" ".join(f"{x:.1f},{y:.1f}" for x, y in points)}" fill="none" stroke="{colour}" stroke-width="2"/>')
         for x, y in points:
             self.parts.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3.5" fill="{colour}"/>')
@@ -123,7 +124,7 @@ class Panel:
         last = 0
         for y, name, colour in sorted(self.names):
             last = max(y + 4, last + 14)
-            self.text(self.x(SIZES[-1]) + 8, last, name, "start", colour)
+            self.text(self.x(self.sizes[-1]) + 8, last, name, "start", colour)
 
 
 def draw(results, path):
@@ -135,13 +136,18 @@ def draw(results, path):
     for name, (_, colour) in COMMANDS.items():
         seconds.curve(name, colour, [one[0] for one in results[name]])
         memory.curve(name, colour, [one[1] for one in results[name]])
-    for panel in (seconds, memory):
+    write_svg([seconds, memory], path)
+
+
+def write_svg(panels, path):
+    """Two panels side by side, each with its curves' names."""
+    for panel in panels:
         panel.legend()
     with open(path, "w", encoding="utf-8") as file:
         file.write('<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 960 305" font-family="sans-serif" font-size="12">\n')
-        file.write("<!-- tests/bench/scale.py drew this: both axes are logarithmic, a straight line at 45 degrees would be linear growth -->\n")
+        file.write("<!-- drawn by tests/bench: both axes are logarithmic, a straight line at 45 degrees would be linear growth -->\n")
         file.write('<rect width="960" height="305" fill="#fff"/>\n')
-        file.write("\n".join(seconds.parts + memory.parts) + "\n</svg>\n")
+        file.write("\n".join(part for panel in panels for part in panel.parts) + "\n</svg>\n")
 
 
 def main():
@@ -152,4 +158,5 @@ def main():
     return 0
 
 
-sys.exit(main())
+if __name__ == "__main__":
+    sys.exit(main())

@@ -409,44 +409,6 @@ describe("a reload of nginx", function()
   end)
 end)
 
-describe("on_error under nginx", function()
-  local FAILS = 'forksafe.subscribe("Application%s", function(event) if event.worker == 2 then error "not this one" end end, { on_error = "%s" })'
-
-  for _, event in ipairs { "PostFork", "PostWorkerInit" } do
-    it("= retire_worker at " .. event .. " replaces that worker, slower each time, and keeps the others", function()
-      local server = start { hooks = { ["retire.lua"] = FAILS:format(event, "retire_worker") } }
-      server:wait_for "retires in 0 ms"
-      local first = support.now()
-      server:wait_for "retires in 800 ms"
-      assert.is_true(support.now() - first > 0.7)
-      for _, pause in ipairs { 50, 100, 200, 400 } do
-        assert.truthy(server:output():find("retires in " .. pause .. " ms", 1, true), pause)
-      end
-      for _, one in ipairs(said(server, "ChildExit")) do
-        assert.equal(2, one.worker)
-        assert.equal("0/nil", one.child:match "/(.*)$")
-      end
-      for i, one in ipairs(said(server, "PostFork")) do
-        assert.is_true(i > WORKERS or one.worker == 2 or support.alive(one.pid))
-      end
-      assert.truthy(tonumber((support.http_wait(server.port))))
-      local begun = support.now()
-      servers.finish(server)
-      assert.is_true(support.now() - begun < 3)
-    end)
-  end
-
-  for _, event in ipairs { "MasterReady", "PreFork", "PostFork", "PostWorkerInit" } do
-    it("= stop_server at " .. event .. " ends the server in order", function()
-      local server = start { hooks = { ["stop.lua"] = FAILS:gsub("if event.worker == 2 then", "do"):format(event, "stop_server") } }
-      assert.same({ "exited", 0 }, { server:wait() }, server:output())
-      assert.same({ server.pid }, pids_in(said(server, "Shutdown")))
-      assert.truthy(server:output():find "%[error%][^\n]*forksafe: the server stops, as a subscriber asked for")
-      assert.same({}, support.orphans())
-    end)
-  end
-end)
-
 describe("nginx with an ini", function()
   it("that is bad serves without hooks, and says in one line where", function()
     local server = start { keys = "forksafe.scripts = %(nowhere)s/hooks" }

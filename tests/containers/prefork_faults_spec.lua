@@ -38,27 +38,11 @@ describe("forksafe prefork and failing hooks", function()
     end, 1)
   end)
 
-  it("stops when a hook with on_error = stop_server failed in a worker", function()
-    local server = prefork.start { hooks = { ["postworkerinit.lua"] = FAILS }, keys = { "on_error = stop_server" } }
-    assert.same({ "exited", 1 }, { server:wait() })
-    assert.matches("worker 2: a hook with on_error = stop_server failed", server:stderr(), 1, true)
-    assert.equal(2, prefork.count_said(server, "WorkerExit"))
-    assert.equal(1, prefork.count_said(server, "Shutdown"))
-    assert.same({}, support.orphans())
-  end)
-
   it("stops before the first fork when one failed in MasterReady", function()
     local server = prefork.start { hooks = { ["masterready.lua"] = "return function() error 'no' end" }, keys = { "on_error = stop_server" } }
     assert.same({ "exited", 1 }, { server:wait() })
     assert.equal(0, prefork.count_said(server, "PreFork"))
     assert.equal(1, prefork.count_said(server, "Shutdown"))
-  end)
-
-  it("does not fork the worker whose PreFork was to be retired", function()
-    local server = prefork.start { hooks = { ["prefork.lua"] = FAILS }, keys = { "on_error = retire_worker" } }
-    prefork.wait_said(server, "PreFork", 4)
-    assert.equal(1, #server:children())
-    assert.equal(1, prefork.count_said(server, "PostFork"))
   end)
 
   it("tells a worker that was killed in the middle of a hook as begun and not ended", function()

@@ -51,7 +51,7 @@ describe("the keys of forksafe", function()
     values.instance = nil
     assert.same({
       scripts = "none", includes = "auto", enabled = "true", required = "false", runtime_dir = "none", journal = "none",
-      journal_keep = "3", journal_group = "none", max_workers = "1024", records = "32", time_limit = "1s", memory_limit = "32M",
+      journal_keep = "3", journal_group = "none", baseline = "none", max_workers = "1024", records = "32", time_limit = "1s", memory_limit = "32M",
       lua_libs = "safe", on_error = "log", audit = "true", log_level = "info", worker_script = "none",
     }, values)
   end)
@@ -179,7 +179,7 @@ describe("a key of forksafe", function()
     for _, name in ipairs { "quarantine_everything", ("x"):rep(100000), "", "\195\169\195\169" } do
       local said = complaints(APP .. "forksafe." .. name .. " = x\n")
       assert.truthy(said:find("; the keys are scripts, includes, enabled, required, instance, runtime_dir, journal, journal_keep, "
-        .. "journal_group, max_workers, records, time_limit, memory_limit, lua_libs, on_error, audit, log_level, worker_script\n", 1, true), said)
+        .. "journal_group, max_workers, records, time_limit, memory_limit, lua_libs, on_error, audit, baseline, log_level, worker_script\n", 1, true), said)
       assert.truthy(#said < 500)
     end
   end)

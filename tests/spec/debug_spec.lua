@@ -68,7 +68,7 @@ describe("forksafe debug", function()
     end
     assert.same({
       "schema", "generated_at", "instance", "status", "environment", "autoconfigure.log", "executed_hooks", "enabled", "masters",
-      "processes", "hooks", "subscribers", "records", "findings",
+      "processes", "hooks", "subscribers", "leaders", "records", "findings",
     }, members)
     assert.equal("{\n  \"schema\": \"forksafe.debug/1\",\n", text:sub(1, 34))
     assert.truthy(text:match '\n    {"at": "[^\n]+, "child": null}[,\n]')

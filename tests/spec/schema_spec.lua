@@ -29,7 +29,10 @@ local function debug_text(...)
 end
 
 local EVENTFUL = {
-  ["a.postfork.lua"] = "return function() end",
+  ["a.postfork.lua"] = [[local file = assert(io.open(forksafe.env("LEAK"), "w"))
+file:write("begun")
+file:flush()
+return function() return file end]],
   ["postworkerinit.lua"] = [[return function(event)
   if event.worker == 1 then error("cannot connect") end
   if event.worker == 2 then while true do end end
@@ -40,8 +43,8 @@ end]],
 
 -- A server of which worker 1 failed, worker 2 is in the middle of its hook or, later, was killed there.
 local function eventful()
-  local ini = prefork.application(EVENTFUL, { "time_limit = 60s", "records = 4" })
-  local server = prefork.start { ini = ini, workers = 3 }
+  local ini, directory = prefork.application(EVENTFUL, { "time_limit = 60s", "records = 4", "lua_libs = full" })
+  local server = prefork.start { ini = ini, workers = 3, env = { LEAK = directory .. "/report.txt" } }
   local function stuck()
     for _, record in ipairs(support.debug(server.pid).records) do
       if record.outcome == "running" and record.subscriber == "postworkerinit" then
@@ -178,7 +181,12 @@ end]]):format(path) }, { "lua_libs = full" })
       { { at = "executed_hooks/1", value = object.executed_hooks[1] }, "executed_hooks:uniqueItems" },
       { { at = "executed_hooks/0/1", value = "ApplicationPostSpoon" }, "executed_hooks/0/1:enum" },
       { { at = "enabled", value = "true" }, "enabled:type" },
-      { { at = "findings/0", value = "a finding" }, "findings:maxItems" },
+      { { at = "findings/0", value = "a finding" }, "findings/0:type" },
+      { { drop = "findings/0/fix" }, "findings/0:required" },
+      { { at = "findings/0/kind", value = "shared-luck" }, "findings/0/kind:enum" },
+      { { at = "findings/0/state", value = "fixed" }, "findings/0/state:enum" },
+      { { at = "findings/0/descriptor", value = -1 }, "findings/0/descriptor:minimum" },
+      { { at = "findings/0/password", value = "hunter2" }, "findings/0:additionalProperties" },
       { { at = "masters/0/pid", value = 0 }, "masters/0/pid:minimum" },
       { { at = "masters/0/forks/worker", value = 1.5 }, "masters/0/forks/worker:type" },
       { { drop = "masters/0/exits/signal" }, "masters/0/exits:required" },
@@ -236,7 +244,7 @@ end]]):format(path) }, { "lua_libs = full" })
       end
     end
     walk(schema)
-    assert.equal(10, objects)
+    assert.equal(12, objects)
   end)
 
   it("is installed", function()

@@ -146,4 +146,23 @@ function M.without_line(source, pattern)
   return copy, removed
 end
 
+--- Copies a tree with `text` added to the end of the one file whose path matches. An error unless exactly one does.
+---@param source string directory
+---@param pattern string Lua pattern
+---@param text string
+---@return string copy path of the copy, named as the source
+function M.with_text(source, pattern, text)
+  local copy = M.tmpdir() .. "/" .. source:match "([^/]+)/*$"
+  local hits = 0
+  for _, path in ipairs(M.all_files(source)) do
+    local found = path:find(pattern) ~= nil
+    hits = hits + (found and 1 or 0)
+    M.write(copy .. path:sub(#source:gsub("/+$", "") + 1), M.read(path) .. (found and text or ""))
+  end
+  if hits ~= 1 then
+    error(("%d files of %s match '%s', not one"):format(hits, source, pattern), 2)
+  end
+  return copy
+end
+
 return M

@@ -23,6 +23,7 @@ return {
   give = files.give,
   all_files = files.all_files,
   without_line = files.without_line,
+  with_text = files.with_text,
 
   spawn = process.spawn,
   run = process.run,

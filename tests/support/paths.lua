@@ -16,8 +16,17 @@ return {
   include = root .. "/runtime/include",
   uwsgi_plugin = build .. "/adapters/uwsgi/forksafe_plugin.so",
   nginx_module = build .. "/adapters/nginx/ngx_forksafe_module.so",
+  apache_module = build .. "/adapters/apache/mod_forksafe.so",
   python = build .. "/python",
+  ruby = build .. "/ruby/lib",
   newest = build .. "/venv-newest",
+  -- The servers under test: Debian's, until a spec of tests/newest puts another here before it runs that server's spec.
+  uwsgi = "uwsgi",
+  uwsgi_has_plugins = false, -- true: python and http are in the program itself
+  gunicorn = "/usr/bin/gunicorn",
+  pserve = { "/usr/bin/pserve3" },
+  celery = { "/usr/bin/python3", "/usr/bin/celery" },
+  interpreter = "/usr/bin/python3",
   data = root .. "/tests/data",
   support = root .. "/tests/support",
 }

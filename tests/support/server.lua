@@ -18,14 +18,16 @@ local M = {}
 -- One line in the log for each event; also the first script of the scenario.
 local SAY_ALL = paths.data .. "/scenario/hooks/say.lua"
 
---- Writes hooks/ (text by file name; the one that says every event is always there) into a fresh directory.
----@param hooks? table<string, string>
+--- Writes hooks/ (text by file name, or a function that is given the path; the one that says every event is always there) into a fresh
+--- directory.
+---@param hooks? table<string, string|fun(path: string)>
 ---@return string directory
 function M.application(hooks)
   local directory = files.tmpdir()
   files.write(directory .. "/hooks/say.lua", files.read(SAY_ALL))
   for name, text in pairs(hooks or {}) do
-    files.write(directory .. "/hooks/" .. name, text)
+    local put = type(text) == "function" and text or files.write
+    put(directory .. "/hooks/" .. name, text)
   end
   return directory
 end

@@ -1,0 +1,27 @@
+-- SPDX-License-Identifier: MIT
+--
+-- Promise 18: a multithreaded fork never deadlocks. A real host with eight threads in the locks of libc while it forks, with hooks that
+-- log, allocate and fail on both sides of the fork (busy_host.c).
+local promises = require "support.promises"
+local scripts = require "support.scripts"
+local support = require "support"
+
+local FORKS = promises.number(300, 10000)
+
+describe("promise 18: a host with eight busy threads", function()
+  promises.it(18, "library", ("forks %d times, and each child runs its hooks and ends"):format(FORKS), function()
+    local ini = scripts.application({
+      ["prefork.lua"] = "return function() local t = {} for i = 1, 200 do t[i] = ('x'):rep(i) end end",
+      ["postfork.lua"] = "return function(event) forksafe.log.debug('in %d', event.pid) error('each time') end",
+      ["workerexit.lua"] = "return function(event) return event.registry.settings['here'] end",
+    }, "forksafe.audit = off\nforksafe.instance = busy\nforksafe.max_workers = 64\n")
+    local result = support.run { support.paths.build .. "/tests/promises/busy_host", tostring(FORKS), ini, timeout = promises.number(120, 1800) }
+    assert.equal(0, result.code, result.output:sub(-2000))
+    assert.equal(FORKS .. " forks, 0 bad\n", result.stdout)
+    local counts = {}
+    for _, one in ipairs(support.debug(ini, { previous = true }).subscribers) do
+      counts[one.name] = { one.begun, one.outcomes.ok or 0, one.outcomes.error or 0 }
+    end
+    assert.same({ prefork = { FORKS, FORKS, 0 }, postfork = { FORKS, 0, FORKS }, workerexit = { FORKS, FORKS, 0 } }, counts)
+  end)
+end)
