@@ -64,6 +64,7 @@ struct fks_check_look {
     unsigned workers; /* that live; without an audit the forks that do */
     unsigned forked;  /* in all */
     unsigned ready;   /* of those that live */
+    unsigned failed;  /* that have ended with a failure */
     uint64_t state;   /* another number when a worker has come or gone */
 };
 

@@ -61,13 +61,19 @@ static void find_journals(struct fks_check_look *look, pid_t pid)
 
 /* --- workers --- */
 
+static bool is_preloaded(const struct fks_reader *reader)
+{
+    static const char preload[] = "preload";
+    size_t length;
+    const char *name = fks_reader_string(reader, fks_reader_header(reader)->container, &length);
+    return length == strlen(preload) && !memcmp(name, preload, length);
+}
+
 /* Whether the server itself says when a worker is ready. A preloaded program does not know how. */
 static bool tells_ready(const struct fks_reader *reader)
 {
-    size_t length;
-    const char *name = fks_reader_string(reader, fks_reader_header(reader)->container, &length);
     const struct forksafe_hook *hook;
-    if (length == strlen("preload") && !memcmp(name, "preload", length))
+    if (is_preloaded(reader))
         return false;
     for (uint32_t i = 0; (hook = fks_reader_hook(reader, i)); i++)
         if (hook->event == FORKSAFE_POST_WORKER_INIT)
@@ -78,9 +84,10 @@ static bool tells_ready(const struct fks_reader *reader)
 static void count_workers(struct fks_check_look *look, struct fks_reader *reader)
 {
     bool told = tells_ready(reader);
+    const struct forksafe_journal_header *header = fks_reader_header(reader);
+    look->failed += (unsigned)(header->exits_failed + header->exits_signal);
     look->tells_ready &= told;
-    uint32_t slots = fks_reader_header(reader)->slot_count;
-    for (uint32_t i = 0; i < slots; i++) {
+    for (uint32_t i = 0; i < header->slot_count; i++) {
         struct fks_reader_slot read;
         if (fks_reader_slot_read(reader, i, &read, NULL) <= 0 || !read.settled ||
             read.slot.role != FORKSAFE_ROLE_WORKER)
@@ -115,7 +122,7 @@ void fks_check_look(struct fks_check_look *look, const struct fks_server *server
 {
     for (size_t i = 1; i < server->at.process_count; i++)
         find_journals(look, server->at.processes[i].pid);
-    look->workers = look->forked = look->ready = 0;
+    look->workers = look->forked = look->ready = look->failed = 0;
     look->state = 0;
     look->tells_ready = true;
     for (size_t i = 0; i < look->count; i++)
@@ -151,43 +158,22 @@ json_t *fks_check_containers(const struct fks_check_look *look, const struct fks
 
 /* --- findings --- */
 
+static bool has_id(const json_t *findings, const json_t *id)
+{
+    size_t i;
+    json_t *one;
+    json_array_foreach(findings, i,
+                       one) if (json_equal(json_object_get(one, "id"), id)) return true;
+    return false;
+}
+
 /* Adds those whose id is not there yet. */
 static void merge(json_t *all, const json_t *more)
 {
-    size_t i, n;
-    json_t *one, *known;
-    json_array_foreach(more, i, one)
-    {
-        bool is_known = false;
-        json_array_foreach(all, n, known) is_known |=
-            json_equal(json_object_get(known, "id"), json_object_get(one, "id"));
-        if (!is_known)
-            json_array_append(all, one);
-    }
-}
-
-static int by_audit(const struct fks_check_look *look, const struct fks_server *server,
-                    json_t *findings, json_t *notes, struct fks_error *error)
-{
-    struct fks_reader **of = calloc(look->count + 1, sizeof(*of));
-    size_t count = 0;
-    for (size_t i = 0; of && i < look->count; i++) {
-        if (!is_of(server, look->readers[i]))
-            continue;
-        of[count++] = look->readers[i];
-        if (fks_reader_findings(look->readers[i])->unseen ||
-            fks_reader_findings(look->readers[i])->dropped)
-            json_array_append_new(notes, json_string("there was more than the audit looks at"));
-    }
-    char *text = of ? fks_debug_text(of, count, "check", 0, error) : NULL;
-    json_t *object = text ? json_loads(text, 0, NULL) : NULL;
-    free(text);
-    free(of);
-    if (!object)
-        return fks_fail(error, FORKSAFE_ENOMEM, "no memory for the findings");
-    merge(findings, json_object_get(object, "findings"));
-    json_decref(object);
-    return 0;
+    size_t i;
+    json_t *one;
+    json_array_foreach(more, i, one) if (!has_id(all, json_object_get(one, "id")))
+        json_array_append(all, one);
 }
 
 static int ask_doctor(pid_t pid, json_t *findings, json_t *notes, struct fks_error *error)
@@ -214,16 +200,69 @@ static int ask_doctor(pid_t pid, json_t *findings, json_t *notes, struct fks_err
 }
 
 /* Every process that has forks and is none itself is a master. */
-static int by_doctor(const struct fks_server *server, json_t *findings, json_t *notes,
-                     struct fks_error *error)
+static int ask_doctor_of_all(const struct fks_server *server, json_t *findings, json_t *notes,
+                             struct fks_error *error)
 {
     int rc = 0;
-    json_array_append_new(notes,
-                          json_string("no adapter told of its forks: looked at from outside, as "
-                                      "`forksafe doctor` does"));
     for (size_t i = 1; !rc && i < server->at.process_count; i++)
         if (fks_server_forks(server, i) && !fks_server_is_fork(server, i))
             rc = ask_doctor(server->at.processes[i].pid, findings, notes, error);
+    return rc;
+}
+
+static int by_doctor(const struct fks_server *server, json_t *findings, json_t *notes,
+                     struct fks_error *error)
+{
+    json_array_append_new(notes,
+                          json_string("no adapter told of its forks: looked at from outside, as "
+                                      "`forksafe doctor` does"));
+    return ask_doctor_of_all(server, findings, notes, error);
+}
+
+/* The preload adapter looks at fork(), before a program has tidied up. So of things without a name,
+ * such as event loops, only those count that workers share when they are at work. */
+static int look_again(const struct fks_server *server, json_t *findings, struct fks_error *error)
+{
+    json_t *seen = json_array(), *notes = json_array();
+    int rc = ask_doctor_of_all(server, seen, notes, error);
+    for (size_t i = json_array_size(findings); !rc && i-- > 0;) {
+        const json_t *one = json_array_get(findings, i), *id = json_object_get(one, "id");
+        if (json_equal(id, json_object_get(one, "kind")) && !has_id(seen, id))
+            json_array_remove(findings, i);
+    }
+    json_decref(seen);
+    json_decref(notes);
+    return rc;
+}
+
+static int by_reader(struct fks_reader *reader, const struct fks_server *server, json_t *findings,
+                     struct fks_error *error)
+{
+    char *text = fks_debug_text(&reader, 1, "check", 0, error);
+    json_t *object = text ? json_loads(text, 0, NULL) : NULL;
+    json_t *more = json_object_get(object, "findings");
+    free(text);
+    int rc = more ? 0 : fks_fail(error, FORKSAFE_ENOMEM, "no memory for the findings");
+    if (!rc && json_array_size(more) && is_preloaded(reader) && !server->alone)
+        rc = look_again(server, more, error);
+    if (!rc)
+        merge(findings, more);
+    json_decref(object);
+    return rc;
+}
+
+static int by_audit(const struct fks_check_look *look, const struct fks_server *server,
+                    json_t *findings, json_t *notes, struct fks_error *error)
+{
+    int rc = 0;
+    for (size_t i = 0; !rc && i < look->count; i++) {
+        const struct forksafe_finding_area *area = fks_reader_findings(look->readers[i]);
+        if (!is_of(server, look->readers[i]))
+            continue;
+        if (area->unseen || area->dropped)
+            json_array_append_new(notes, json_string("there was more than the audit looks at"));
+        rc = by_reader(look->readers[i], server, findings, error);
+    }
     return rc;
 }
 

@@ -37,14 +37,17 @@ static void fill_signals(sigset_t *set)
 
 /* --- starting --- */
 
-/* In the child; `said` takes errno where there is no program to become. */
+/* In the child; `said` takes errno where there is no program to become. A process group of its own:
+ * Apache sends TERM to all of it. And with that no terminal to read from. */
 static void execute(char **command, const sigset_t *mask, pid_t parent, int said)
 {
     prctl(PR_SET_PDEATHSIG, SIGTERM);
     if (getppid() != parent)
         _exit(127);
+    setpgid(0, 0);
     sigprocmask(SIG_SETMASK, mask, NULL);
-    if (dup2(STDERR_FILENO, STDOUT_FILENO) >= 0)
+    int none = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    if (none >= 0 && dup2(none, STDIN_FILENO) >= 0 && dup2(STDERR_FILENO, STDOUT_FILENO) >= 0)
         execvp(command[0], command);
     int error = errno;
     (void)!write(said, &error, sizeof error);

@@ -260,6 +260,27 @@ static bool ended_early(const struct fks_server *server, const struct fks_check_
     return true;
 }
 
+/* Why a server was not up in time. Returns 0 where nothing is wrong with it but that it forks on.
+ */
+static int tell_lack(const struct plan *plan, const struct fks_server *server,
+                     const struct fks_check_look *look, struct fks_error *error)
+{
+    if (look->failed)
+        return fks_fail(
+            error, FORKSAFE_ENOENT,
+            "%u workers failed within %u s, and others came; what they said stands above",
+            look->failed, plan->wait);
+    if (!look->workers)
+        return fks_fail(error, FORKSAFE_ENOENT,
+                        "%s forked no worker within %u s; --wait gives it longer", server->command,
+                        plan->wait);
+    if (look->ready < look->workers)
+        return fks_fail(error, FORKSAFE_ENOENT,
+                        "%u of %u workers were not ready within %u s; --wait gives them longer",
+                        look->workers - look->ready, look->workers, plan->wait);
+    return 0;
+}
+
 /* Its workers are there, ready, and no others have come for a while: looks until then. Returns 0,
  * or negative with a line that says what it lacks. */
 static int watch(const struct plan *plan, struct fks_server *server, struct fks_check_look *look,
@@ -281,15 +302,7 @@ static int watch(const struct plan *plan, struct fks_server *server, struct fks_
         if (look->workers && now - since >= (look->tells_ready ? QUIET : QUIET_UNTOLD))
             return 0;
     }
-    if (!look->workers)
-        return fks_fail(error, FORKSAFE_ENOENT,
-                        "%s forked no worker within %u s; --wait gives it longer", server->command,
-                        plan->wait);
-    if (look->ready < look->workers)
-        return fks_fail(error, FORKSAFE_ENOENT,
-                        "%u of %u workers were not ready within %u s; --wait gives them longer",
-                        look->workers - look->ready, look->workers, plan->wait);
-    return 0;
+    return tell_lack(plan, server, look, error);
 }
 
 /* --- after --- */
@@ -344,7 +357,7 @@ static int examine(const struct plan *plan, struct fks_check_report *all, int *i
         all->findings = fks_check_findings(&look, &server, all->notes, rc ? &late : error);
         all->containers = fks_check_containers(&look, &server);
         all->seen_by = look.told ? "audit" : "doctor";
-        all->workers = look.forked;
+        all->workers = server.alone ? look.forked : look.workers;
         if (!rc && !all->findings)
             rc = error->code;
     }

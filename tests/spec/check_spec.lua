@@ -106,6 +106,20 @@ events { worker_connections 64; }
 http { access_log off; server { listen 127.0.0.1:%d reuseport; } }
 ]]
 
+local APACHE = [[
+ServerRoot DIR
+PidFile DIR/pid
+ServerName localhost
+Listen 127.0.0.1:PORT
+LoadModule mpm_prefork_module /usr/lib/apache2/modules/mod_mpm_prefork.so
+LoadModule authz_core_module /usr/lib/apache2/modules/mod_authz_core.so
+StartServers 2
+MinSpareServers 1
+User www-data
+Group www-data
+ErrorLog DIR/error.log
+]]
+
 local function nginx(daemon, t)
   local directory = support.tmpdir()
   support.write(directory .. "/nginx.conf", (t and t.before_conf or "") .. NGINX:format(daemon, support.free_port()))
@@ -163,6 +177,15 @@ describe("forksafe check", function()
     assert.equal(2, select(2, result.stderr:gsub("ran at ", "")), result.stderr)
   end)
 
+  it("leaves it to that also where the configuration forks before it names the adapter", function()
+    local directory = configured()
+    support.write(directory .. "/config.py", "import os\nos.waitpid(os.fork() or os._exit(0), 0)\n" .. support.read(directory .. "/config.py"))
+    local _, code, result = examine(gunicorn { "--config", "config.py", cwd = directory, env = { FORKSAFE_INI = directory .. "/production.ini" } })
+    assert.equal(0, code, result.output)
+    assert.equal(2, select(2, result.stderr:gsub("ran at containers.gunicorn.post_fork\n", "")), result.stderr)
+    assert.truthy(select(2, result.stderr:gsub("ran at containers.preload", "")) <= 1, result.stderr) -- in what the configuration forked
+  end)
+
   it("leaves it to `forksafe prefork` too, and to what its workers are", function()
     local directory = configured()
     local object, code, result = examine { support.paths.command, "prefork", "--workers", "2", directory .. "/production.ini", "--", PYTHON,
@@ -187,8 +210,9 @@ describe("forksafe check", function()
     local object, code, result = examine(uwsgi { "--plugin", "forksafe", "--forksafe", directory .. "/production.ini", "--die-on-term", env = env })
     assert.same({ { id }, 1, { "uwsgi" } }, { ids(object), code, object.containers })
     assert.equal(2, select(2, result.stderr:gsub("ran at ", "")), result.stderr)
-    object, code = examine(uwsgi { env = env }) -- TERM is a reload here
+    object, code, result = examine(uwsgi { env = env })
     assert.same({ { id }, 1, { "preload" } }, { ids(object), code, object.containers })
+    assert.falsy(result.stderr:find("was killed", 1, true), "TERM is a reload here: INT ends it")
   end)
 
   it("finds nothing in a plain nginx, whether it daemonises or not, with its module and without", function()
@@ -204,6 +228,26 @@ describe("forksafe check", function()
     end
   end)
 
+  it("finds nothing in a plain PHP-FPM, whose workers close the event loop of its master, and in a plain Puma", function()
+    local directory = support.tmpdir()
+    support.write(directory .. "/fpm.conf", ("[global]\nerror_log = /dev/stderr\ndaemonize = no\n[www]\nuser = www-data\nlisten = %s/fpm\n" ..
+      "pm = static\npm.max_children = 2\n"):format(directory))
+    local object, code = examine { "php-fpm8.2", "--nodaemonize", "--fpm-config", directory .. "/fpm.conf" }
+    assert.same({ {}, 0, { "preload" }, 2 }, { ids(object), code, object.containers, object.workers })
+    support.write(directory .. "/config.ru", "run ->(env) { [200, {}, []] }\n")
+    object, code = examine { "puma", "--workers", "2", "--preload", "--bind", "tcp://127.0.0.1:0", directory .. "/config.ru", cwd = directory }
+    assert.same({ {}, 0, { "preload" }, 2 }, { ids(object), code, object.containers, object.workers })
+  end)
+
+  it("keeps whoever runs it from Apache, which ends its whole process group", function()
+    local directory = support.tmpdir()
+    support.write(directory .. "/httpd.conf", (APACHE:gsub("DIR", directory):gsub("PORT", support.free_port())))
+    local argv = argv_of { "/usr/sbin/apache2", "-f", directory .. "/httpd.conf", "-DFOREGROUND" }
+    local result = support.run { "/bin/sh", "-c", '"$@"; echo "ended with $?"', "sh", env = argv.env, unpack(argv) }
+    assert.equal("nothing found that was not safe to fork (2 workers, told by preload)\nended with 0\n", result.stdout, result.output)
+    assert.same({}, support.left_behind())
+  end)
+
   it("finds what a plain program shares, also one that has ended by itself", function()
     local port = start_peer()
     local env = { PEER_PORT = port }
@@ -212,6 +256,8 @@ describe("forksafe check", function()
       local object, code, result = examine(forks(words))
       assert.same({ { id }, 1, 2 }, { ids(object), code, object.workers }, result.output)
     end
+    local one = examine(forks { "epoll", "one", env = {} })
+    assert.same({ { "shared-epoll" }, 1 }, { ids(one), one.workers })
     local object, code = examine { "/bin/sh", "-c", PYTHON .. " " .. HERE .. "/forks.py epoll; exit 3", env = env }
     assert.same({ { "shared-epoll" }, 1 }, { ids(object), code })
   end)
@@ -248,6 +294,12 @@ describe("forksafe check", function()
     assert.equal(1, code)
     assert.truthy(object.problem:find "^2 of 2 workers were not ready within 3 s", object.problem)
     assert.truthy(result.stderr:find("forksafe check: 2 of 2 workers were not ready", 1, true))
+  end)
+
+  it("gives 1 for a server whose workers fail one after another", function()
+    local result = check(forks { "failing", env = {}, before = { "--wait", "1" } })
+    assert.equal(1, result.code, result.output)
+    assert.truthy(result.stderr:find("forksafe check: %d+ workers failed within 1 s, and others came"), result.stderr)
   end)
 
   it("says where nothing can be preloaded, and goes on", function()

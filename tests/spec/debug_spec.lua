@@ -332,8 +332,9 @@ describe("forksafe debug", function()
   end)
 
   it("fails where its output cannot be written", function()
-    start((application()))
-    local result = support.run { "sh", "-c", command .. " debug > /dev/full" }
+    local ini = application()
+    start(ini)
+    local result = support.run { "sh", "-c", command .. " debug " .. ini .. " > /dev/full" }
     assert.equal(1, result.code)
     assert.equal("forksafe debug: standard output cannot be written to\n", result.stderr)
   end)
