@@ -24,6 +24,9 @@ static const char *const harmless_threads[] = {"iou-wrk-", "iou-sqp-", "jemalloc
 static const char *const dropped_paths[] = {
     "/dev/", "/proc/", "/sys/", "/memfd:", "/[aio]", "/SYSV", "/anon_hugepage"};
 
+/* A part of the path: what Python's multiprocessing (and billiard) makes to be shared. */
+static const char *const shared_heaps[] = {"/pym-", "/pymp-"};
+
 static const char *const companions[] = {"-wal",           "-shm",           "-journal",
                                          "-wal (deleted)", "-shm (deleted)", "-journal (deleted)"};
 
@@ -160,6 +163,9 @@ bool fks_is_harmless_thread(const char *name)
 
 bool fks_is_kept_path(const char *link)
 {
+    for (size_t i = 0; i < COUNT(shared_heaps); i++)
+        if (strstr(link, shared_heaps[i]))
+            return false;
     if (begins(link, "/dev/shm/"))
         return true;
     return *link == '/' && !begins_with_one(link, dropped_paths, COUNT(dropped_paths));

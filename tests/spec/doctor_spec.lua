@@ -194,8 +194,8 @@ describe("forksafe doctor", function()
     end
   end)
 
-  it("finds nothing in standard streams, pipes, socketpairs, listening and accepted sockets, logs and locks", function()
-    local server = start_unsafe("streams pairs inner listener accepted passed log lock", { peer = start_peer() })
+  it("finds nothing in standard streams, pipes, socketpairs, listening and accepted sockets, logs, locks and billiard's shared heap", function()
+    local server = start_unsafe("streams pairs inner listener accepted passed log lock heap", { peer = start_peer() })
     local object, code = examine(server.pid)
     assert.same({}, ids(object))
     assert.equal(0, code)

@@ -39,6 +39,12 @@ def leftover():
     after.append(lambda: kept[-2].close())  # a worker that stays away from it
 
 
+def heap():
+    import billiard.heap
+
+    kept.append(billiard.heap.BufferWrapper(64))  # made to be shared
+
+
 def timerfd():
     kept.append(libc.timerfd_create(1, 0o2000000))
 
