@@ -22,7 +22,7 @@ local CONFIGURATION = [[
 LOAD
 FORKSAFE
 MAIN
-worker_processes 3;
+worker_processes COUNT;
 pid nginx.pid;
 error_log LOG notice;
 events { worker_connections 64; }
@@ -36,11 +36,12 @@ http {
 ]]
 
 -- Writes nginx.conf anew: t.load (another line than that of the module), t.forksafe (another than `forksafe production.ini;`), t.main
--- and t.http (more lines), t.log.
+-- and t.http (more lines), t.log, t.workers.
 local function configure(server, t)
   local values = {
     LOAD = t.load or "load_module " .. (t.module or support.paths.nginx_module) .. ";", FORKSAFE = t.forksafe or "forksafe production.ini;",
     MAIN = t.main or "daemon off; user root;", HTTP = t.http or "", LOG = t.log or "stderr", PORT = server.port,
+    COUNT = t.workers or WORKERS,
   }
   support.write(server.directory .. "/nginx.conf", (CONFIGURATION:gsub("%u+", values)))
 end
@@ -199,7 +200,8 @@ describe("nginx", function()
   end)
 
   it("with master_process off runs the worker's hooks in the one process, which nobody forked", function()
-    local server = start { main = "daemon off; master_process off; user root; env RUNTIME_DIRECTORY;" }
+    -- workers = 1: nginx makes a socket for each worker that reuseport is for, and nobody would serve the others'
+    local server = start { main = "daemon off; master_process off; user root; env RUNTIME_DIRECTORY;", workers = 1 }
     assert.same({ server.pid }, answering(server, 1))
     assert.same({}, server:children())
     wait_said(server, "PostWorkerInit", 1)
