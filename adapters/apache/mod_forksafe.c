@@ -28,6 +28,10 @@
 
 #define BEGUN (-1) /* the child has come to child_init */
 
+/* Numbers a child that httpd may have: it starts children in the places of those that only finish
+ * their requests. */
+#define NUMBERS 4
+
 FORKSAFE_API extern module AP_MODULE_DECLARE_DATA forksafe_module;
 APLOG_USE_MODULE(forksafe);
 
@@ -45,7 +49,8 @@ struct config {
     const ap_directive_t *where;
 };
 
-/* Shared by all: what the master keeps of its children, and what they leave behind for it. */
+/* Shared by all: what the master keeps of its children, by their numbers, and what they leave
+ * behind for it. Entry 0 is of all that found no number. */
 struct shared {
     volatile int stop; /* a subscriber asked for the end of the server */
     struct {
@@ -55,7 +60,7 @@ struct shared {
 };
 
 static struct shared *shared;
-static int capacity;     /* of shared->workers */
+static int capacity;     /* the highest number */
 static pid_t master;     /* who opened forksafe; 0: nobody yet */
 static bool serving;     /* it has an ini, and httpd uses this module: events are fired */
 static bool single;      /* httpd -X: the master does the work */
@@ -165,18 +170,24 @@ static struct forksafe_host describe_host(apr_pool_t *pool, server_rec *server)
     };
 }
 
-/* In whichever process forks. The smallest number that is free is that of the next worker, which
- * inherits it. */
+/* The smallest that is free; 0: none is. */
+static int free_number(void)
+{
+    for (int i = 1; i <= capacity; i++)
+        if (!shared->workers[i].pid)
+            return i;
+    return 0;
+}
+
+/* In whichever process forks. The number of the next worker, which inherits it, is chosen here. */
 static void before_fork(void)
 {
     if (!serving || single || getpid() != master ||
         ap_state_query(AP_SQ_MAIN_STATE) != AP_SQ_MS_RUN_MPM)
         return;
-    number = 1;
-    while (number < capacity && shared->workers[number - 1].pid)
-        number++;
-    shared->workers[number - 1].ended = 0;
-    emit(FORKSAFE_PRE_FORK, (struct forksafe_occasion){.worker = number});
+    number = free_number();
+    shared->workers[number].ended = 0;
+    emit(FORKSAFE_PRE_FORK, (struct forksafe_occasion){.worker = number, .at_fork = 1});
 }
 
 /* Before the master's end, while its log is still open. Also called at the end of the others. */
@@ -203,7 +214,8 @@ static bool become_master(server_rec *server)
     master = getpid();
     if (ap_mpm_query(AP_MPMQ_HARD_LIMIT_DAEMONS, &limit) != APR_SUCCESS || limit < 1)
         limit = 1;
-    void *map = mmap(NULL, sizeof(*shared) + limit * sizeof(shared->workers[0]),
+    limit *= NUMBERS;
+    void *map = mmap(NULL, sizeof(*shared) + (limit + 1) * sizeof(shared->workers[0]),
                      PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (map == MAP_FAILED || pthread_atfork(before_fork, NULL, NULL))
         return false;
@@ -261,7 +273,7 @@ static void note_exit(int status, void *data)
 {
     (void)data;
     if (getpid() == worker) /* not a child that it forked */
-        shared->workers[number - 1].ended = 1 + (status & 0xff);
+        shared->workers[number].ended = 1 + (status & 0xff);
 }
 
 /* The first thing in a child, as the user that it stays. */
@@ -275,7 +287,7 @@ static void begin_child(apr_pool_t *pool, server_rec *server)
     if (single)
         number = 1;
     else if (!on_exit(note_exit, NULL))
-        shared->workers[number - 1].ended = BEGUN;
+        shared->workers[number].ended = BEGUN;
     emit(FORKSAFE_POST_FORK, (struct forksafe_occasion){.worker = number});
 }
 
@@ -329,9 +341,9 @@ static void read_log(const ap_errorlog_info *info, const char *line)
  * about all of them where it logs to syslog. */
 static void tell_end(int ended)
 {
-    struct forksafe_occasion end = {.worker = ended, .child_pid = shared->workers[ended - 1].pid};
-    int left = shared->workers[ended - 1].ended;
-    shared->workers[ended - 1].pid = 0;
+    struct forksafe_occasion end = {.worker = ended, .child_pid = shared->workers[ended].pid};
+    int left = shared->workers[ended].ended;
+    shared->workers[ended].pid = 0;
     if (end.child_pid == crashed)
         end.child_signal = crash_signal;
     else if (left == BEGUN && ap_server_conf->error_log)
@@ -362,10 +374,10 @@ static void child_status(server_rec *server, pid_t pid, ap_generation_t generati
     if (!serving || single)
         return;
     if (status == MPM_CHILD_STARTED)
-        shared->workers[number - 1].pid = pid;
-    for (int i = 0; status == MPM_CHILD_EXITED && i < capacity; i++)
+        shared->workers[number].pid = pid;
+    for (int i = 1; status == MPM_CHILD_EXITED && i <= capacity; i++)
         if (shared->workers[i].pid == pid)
-            tell_end(i + 1);
+            tell_end(i);
     stop_if_asked();
 }
 

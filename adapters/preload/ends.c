@@ -13,25 +13,28 @@
 
 #define ENDS 256 /* noted in signal handlers until they are told; more are not told */
 
-/* Handlers add at the tail; whoever tells takes from the head. Both only rise. */
+/* Handlers add at the tail, one thread at a time takes from the head. Both only rise. */
 static struct end {
-    pid_t pid;
+    _Atomic pid_t pid; /* 0: nothing here, or not yet */
     int status;
 } ends[ENDS];
 static _Atomic unsigned head, tail;
+static atomic_flag telling = ATOMIC_FLAG_INIT;
 
-/* Whose handlers may reap, or end a process. */
-static const int handled[] = {SIGCHLD, SIGTERM, SIGINT, SIGQUIT, SIGHUP, SIGUSR1, SIGUSR2, SIGALRM};
+bool fks_end_is_handler(const sigset_t *now)
+{
+    for (int number = 1; number <= SIGSYS; number++)
+        if (sigismember(now, number) == 1 && sigismember(&fks_blocked, number) != 1)
+            return true;
+    return false;
+}
 
 bool fks_end_interrupts(void)
 {
     sigset_t now;
-    if (fks_waiting || pthread_sigmask(SIG_BLOCK, NULL, &now))
-        return false;
-    for (size_t i = 0; i < sizeof handled / sizeof *handled; i++)
-        if (sigismember(&now, handled[i]) == 1 && sigismember(&fks_here.blocked, handled[i]) != 1)
-            return true;
-    return false;
+    if (fks_preload_is_inside())
+        return true;
+    return !fks_waiting && !pthread_sigmask(SIG_BLOCK, NULL, &now) && fks_end_is_handler(&now);
 }
 
 bool fks_end_is_noted(void)
@@ -41,7 +44,10 @@ bool fks_end_is_noted(void)
 
 void fks_end_forget(void)
 {
+    for (unsigned at = atomic_load(&head); at != atomic_load(&tail); at++)
+        atomic_store(&ends[at % ENDS].pid, 0);
     atomic_store(&head, atomic_load(&tail));
+    atomic_flag_clear(&telling);
 }
 
 void fks_end_note(pid_t pid, int status)
@@ -57,33 +63,48 @@ void fks_end_note(pid_t pid, int status)
         if (at - atomic_load(&head) >= ENDS)
             return;
     } while (!atomic_compare_exchange_strong(&tail, &at, at + 1));
-    ends[at % ENDS] = (struct end){pid, status};
+    ends[at % ENDS].status = status;
+    atomic_store(&ends[at % ENDS].pid, pid);
     fks_attention = true;
     if (!fks_end_interrupts())
         fks_end_tell();
 }
 
-static void tell(const struct end *end)
+/* False: there is none, or another thread is noting it right now. */
+static bool take(pid_t *pid, int *status)
 {
-    bool exited = WIFEXITED(end->status);
+    unsigned at = atomic_load(&head);
+    struct end *next = &ends[at % ENDS];
+    if (at == atomic_load(&tail))
+        return false;
+    *pid = atomic_exchange(&next->pid, 0);
+    if (!*pid)
+        return false;
+    *status = next->status;
+    atomic_store(&head, at + 1);
+    return true;
+}
+
+static void tell(pid_t pid, int status)
+{
+    bool exited = WIFEXITED(status);
     fks_preload_emit(FORKSAFE_CHILD_EXIT, (struct forksafe_occasion){
-                                              .child_pid = end->pid,
-                                              .child_exit = exited ? WEXITSTATUS(end->status) : -1,
-                                              .child_signal = exited ? 0 : WTERMSIG(end->status),
+                                              .child_pid = pid,
+                                              .child_exit = exited ? WEXITSTATUS(status) : -1,
+                                              .child_signal = exited ? 0 : WTERMSIG(status),
                                           });
 }
 
 void fks_end_tell(void)
 {
-    int saved = errno;
+    int saved = errno, status;
+    pid_t pid;
     fks_lineage_look();
-    while (fks_end_is_noted()) {
-        unsigned at = atomic_load(&head);
-        struct end end = ends[at % ENDS];
-        if (!atomic_compare_exchange_strong(&head, &at, at + 1))
-            continue; /* another thread tells that one */
-        if (fks_here.standing == FKS_MASTER)
-            tell(&end);
+    if (!atomic_flag_test_and_set(&telling)) { /* else another thread tells all */
+        while (take(&pid, &status))
+            if (fks_here.standing == FKS_MASTER)
+                tell(pid, status);
+        atomic_flag_clear(&telling);
     }
     fks_lineage_set_attention();
     errno = saved;

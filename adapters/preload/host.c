@@ -7,10 +7,10 @@
 #include "preload.h"
 
 #include <dlfcn.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <sys/uio.h>
+#include <sys/prctl.h>
 #include <unistd.h>
 
 #define LIBRARY "libforksafe.so.0"
@@ -22,6 +22,14 @@ static const struct forksafe_fork_point points[] = {
     {FORKSAFE_POST_FORK, 0, "atfork_child"},  {FORKSAFE_POST_WORKER_INIT, 0, "forksafe_ready"},
     {FORKSAFE_WORKER_EXIT, 0, "exit"},        {FORKSAFE_CHILD_EXIT, 0, "wait"},
     {FORKSAFE_SHUTDOWN, 0, "exit"},
+};
+
+/* What the audit finds in programs, and their children never use: by the beginning of their names.
+ */
+static const struct {
+    const char *program, *known;
+} programs[] = {
+    {"php-fpm", "shared-epoll"},
 };
 
 static struct {
@@ -38,19 +46,26 @@ static _Thread_local bool in_handler __attribute__((tls_model("initial-exec")));
 static _Thread_local bool deferred __attribute__((tls_model("initial-exec")));
 static _Thread_local bool owed __attribute__((tls_model("initial-exec")));
 
-/* Standard error, unless it is a connection: a server that closed its own may have a client there.
- */
-static void write_log(void *data, enum forksafe_log_level level, const char *line)
+/* How deep the thread is in the library. It is not cancelled there: it holds a lock. */
+static _Thread_local int inside __attribute__((tls_model("initial-exec")));
+
+static int go_inside(void)
 {
-    struct sockaddr_storage name = {0};
-    socklen_t size = sizeof name;
-    (void)data;
-    (void)level;
-    if (getsockname(STDERR_FILENO, (struct sockaddr *)&name, &size) == 0 &&
-        name.ss_family != AF_UNIX)
-        return;
-    const struct iovec parts[] = {{(void *)line, strlen(line)}, {(void *)"\n", 1}};
-    (void)!writev(STDERR_FILENO, parts, 2);
+    int state = PTHREAD_CANCEL_ENABLE;
+    inside++;
+    (void)pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &state);
+    return state;
+}
+
+static void come_out(int state)
+{
+    (void)pthread_setcancelstate(state, NULL);
+    inside--;
+}
+
+bool fks_preload_is_inside(void)
+{
+    return inside > 0;
 }
 
 /* The server has an adapter of its own: it brought the library here before we did, or has opened it
@@ -85,9 +100,22 @@ static bool load(void)
     char line[512];
     snprintf(line, sizeof line, "forksafe: no hooks: %s; install forksafe as a whole",
              handle ? LIBRARY " is of another version" : dlerror());
-    write_log(NULL, FORKSAFE_LOG_ERROR, line);
+    fks_preload_log(NULL, FORKSAFE_LOG_ERROR, line);
     library.open = NULL;
     return false;
+}
+
+/* The kernel has the name still where a title was written over the arguments. */
+static const char *known(void)
+{
+    char name[16] = "";
+    (void)prctl(PR_GET_NAME, name);
+    for (size_t i = 0; i < sizeof programs / sizeof *programs; i++) {
+        size_t length = strlen(programs[i].program);
+        if (!strncmp(name, programs[i].program, length))
+            return programs[i].known;
+    }
+    return NULL;
 }
 
 bool fks_preload_open(void)
@@ -101,10 +129,14 @@ bool fks_preload_open(void)
         .master = getpid(),
         .worker_uid = (uid_t)-1,
         .worker_gid = (gid_t)-1,
-        .log = write_log,
+        .log = fks_preload_log,
         .cannot = FORKSAFE_CANNOT_RETIRE | FORKSAFE_CANNOT_STOP,
+        .known = known(),
     };
-    return !is_served() && load() && library.open(&host) == 0;
+    int state = go_inside();
+    bool opened = !is_served() && load() && library.open(&host) == 0;
+    come_out(state);
+    return opened;
 }
 
 void fks_preload_emit(enum forksafe_event event, struct forksafe_occasion occasion)
@@ -122,7 +154,9 @@ void fks_preload_emit(enum forksafe_event event, struct forksafe_occasion occasi
     occasion.forked = !in_master;
     occasion.app_loaded = fks_here.app_loaded;
     occasion.at_fork = in_handler;
+    int state = go_inside();
     (void)library.emit(event, &occasion); /* nothing here can retire or stop */
+    come_out(state);
 }
 
 /* Called by Python in the child. */

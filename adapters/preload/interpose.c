@@ -2,8 +2,8 @@
  *
  * The functions of libc that this object stands before, since programs show by them what a process
  * is: a session of its own, a program executed, a listening socket, a child reaped, a wait for
- * work. Each goes on to libc's own, and none changes what it does. Async-signal-safe where libc's
- * is.
+ * work, a jump out of a signal handler. Each goes on to libc's own, and none changes what it does.
+ * Async-signal-safe where libc's is.
  */
 #include "preload.h"
 
@@ -11,23 +11,49 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <poll.h>
+#include <semaphore.h>
+#include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/resource.h>
 #include <sys/select.h>
-#include <sys/single_threaded.h>
 #include <sys/socket.h>
+#include <sys/uio.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
-/* libc's own, looked up once: `real`. */
-#define REAL(type, name, parameters) \
-    static type(*real) parameters;   \
-    if (__builtin_expect(!real, 0))  \
-    real = (type(*) parameters)dlsym(RTLD_NEXT, #name)
+/* One of libc's own. All are looked up before the program begins: dlsym() is not for signal
+ * handlers. */
+struct own {
+    const char *name;
+    void *function;
+};
+
+/* The linker's: all that REAL has made. */
+extern struct own __start_fks_own[] __attribute__((visibility("hidden")));
+extern struct own __stop_fks_own[] __attribute__((visibility("hidden")));
+
+__attribute__((constructor)) static void look_up_own(void)
+{
+    for (struct own *own = __start_fks_own; own < __stop_fks_own; own++)
+        own->function = dlsym(RTLD_NEXT, own->name);
+}
+
+/* Other objects begin, and may call, before this one does. */
+static void *find_own(struct own *own)
+{
+    if (__builtin_expect(!own->function, 0))
+        own->function = dlsym(RTLD_NEXT, own->name);
+    return own->function;
+}
+
+/* libc's own: `real`. */
+#define REAL(type, name, parameters)                                                 \
+    static struct own own __attribute__((section("fks_own"), used)) = {#name, NULL}; \
+    type(*real) parameters = (type(*) parameters)find_own(&own)
 
 /* --- calls that wait --- */
 
@@ -61,6 +87,7 @@ static inline void end_waiting(bool before)
 }
 
 #define WAITING(type, name, parameters, arguments) \
+    FORKSAFE_API type name parameters;             \
     FORKSAFE_API type name parameters              \
     {                                              \
         REAL(type, name, parameters);              \
@@ -75,7 +102,15 @@ WAITING(int, accept4, (int fd, __SOCKADDR_ARG peer, socklen_t *size, int flags),
         (fd, peer, size, flags))
 WAITING(ssize_t, read, (int fd, void *data, size_t size), (fd, data, size))
 WAITING(ssize_t, recv, (int fd, void *data, size_t size, int flags), (fd, data, size, flags))
+WAITING(ssize_t, recvfrom,
+        (int fd, void *data, size_t size, int flags, __SOCKADDR_ARG peer, socklen_t *peer_size),
+        (fd, data, size, flags, peer, peer_size))
+WAITING(ssize_t, recvmsg, (int fd, struct msghdr *message, int flags), (fd, message, flags))
+WAITING(ssize_t, readv, (int fd, const struct iovec *parts, int count), (fd, parts, count))
 WAITING(int, poll, (struct pollfd * fds, nfds_t count, int limit), (fds, count, limit))
+WAITING(int, ppoll,
+        (struct pollfd * fds, nfds_t count, const struct timespec *limit, const sigset_t *mask),
+        (fds, count, limit, mask))
 WAITING(int, select, (int count, fd_set *in, fd_set *out, fd_set *other, struct timeval *limit),
         (count, in, out, other, limit))
 WAITING(int, pselect,
@@ -91,12 +126,34 @@ WAITING(int, pause, (void), ())
 WAITING(int, sigsuspend, (const sigset_t *mask), (mask))
 WAITING(int, sigwait, (const sigset_t *set, int *number), (set, number))
 WAITING(int, sigwaitinfo, (const sigset_t *set, siginfo_t *info), (set, info))
+WAITING(int, sigtimedwait, (const sigset_t *set, siginfo_t *info, const struct timespec *limit),
+        (set, info, limit))
 WAITING(unsigned, sleep, (unsigned seconds), (seconds))
 WAITING(int, usleep, (useconds_t microseconds), (microseconds))
 WAITING(int, nanosleep, (const struct timespec *time, struct timespec *left), (time, left))
 WAITING(int, clock_nanosleep,
         (clockid_t clock, int flags, const struct timespec *time, struct timespec *left),
         (clock, flags, time, left))
+
+WAITING(int, sem_wait, (sem_t * semaphore), (semaphore))
+WAITING(int, sem_timedwait, (sem_t * semaphore, const struct timespec *until), (semaphore, until))
+WAITING(int, sem_clockwait, (sem_t * semaphore, clockid_t clock, const struct timespec *until),
+        (semaphore, clock, until))
+
+/* What _FORTIFY_SOURCE makes of some: the size of the buffer is one argument more. */
+WAITING(ssize_t, __read_chk, (int fd, void *data, size_t size, size_t room), (fd, data, size, room))
+WAITING(ssize_t, __recv_chk, (int fd, void *data, size_t size, size_t room, int flags),
+        (fd, data, size, room, flags))
+WAITING(ssize_t, __recvfrom_chk,
+        (int fd, void *data, size_t size, size_t room, int flags, __SOCKADDR_ARG peer,
+         socklen_t *peer_size),
+        (fd, data, size, room, flags, peer, peer_size))
+WAITING(int, __poll_chk, (struct pollfd * fds, nfds_t count, int limit, size_t room),
+        (fds, count, limit, room))
+WAITING(int, __ppoll_chk,
+        (struct pollfd * fds, nfds_t count, const struct timespec *limit, const sigset_t *mask,
+         size_t room),
+        (fds, count, limit, mask, room))
 
 /* --- calls that reap --- */
 
@@ -136,9 +193,9 @@ FORKSAFE_API int waitid(idtype_t type, id_t id, siginfo_t *end, int options)
     bool before = begin_waiting();
     int result = real(type, id, end, options);
     end_waiting(before);
-    bool ended =
-        end->si_code == CLD_EXITED || end->si_code == CLD_KILLED || end->si_code == CLD_DUMPED;
-    if (result == 0 && end->si_pid > 0 && ended && !(options & WNOWAIT))
+    if (result || options & WNOWAIT || end->si_pid <= 0)
+        return result;
+    if (end->si_code == CLD_EXITED || end->si_code == CLD_KILLED || end->si_code == CLD_DUMPED)
         fks_end_note(end->si_pid, status_of(end));
     return result;
 }
@@ -172,30 +229,71 @@ FORKSAFE_API int listen(int fd, int backlog)
 
 /* --- calls that block signals: what is blocked beside these is so in a handler --- */
 
-static void note_mask(int how, const sigset_t *set)
+static void change_noted(int how, const sigset_t *set)
 {
-    sigset_t *blocked = &fks_here.blocked;
-    if (!set || !fks_is_here() || !__libc_single_threaded) /* a thread's mask is its own */
-        return;
     if (how == SIG_SETMASK)
-        *blocked = *set;
+        fks_blocked = *set;
     for (int number = 1; number < NSIG && how != SIG_SETMASK; number++)
         if (sigismember(set, number) == 1)
-            (void)(how == SIG_BLOCK ? sigaddset(blocked, number) : sigdelset(blocked, number));
+            (void)(how == SIG_BLOCK ? sigaddset(&fks_blocked, number)
+                                    : sigdelset(&fks_blocked, number));
 }
 
+/* `before`: the mask until now. What a handler blocks is not the program's to keep: it only takes
+ * away. */
+static void note_mask(int how, const sigset_t *set, const sigset_t *before)
+{
+    if (fks_here.standing == FKS_OUTSIDER || !fks_is_here())
+        return;
+    if (!fks_end_is_handler(before) || how == SIG_UNBLOCK)
+        change_noted(how, set);
+    else if (how == SIG_SETMASK)
+        sigandset(&fks_blocked, &fks_blocked, set);
+}
+
+/* `set` and `before` may be the same. */
 #define BLOCKING(name)                                                    \
     FORKSAFE_API int name(int how, const sigset_t *set, sigset_t *before) \
     {                                                                     \
         REAL(int, name, (int, const sigset_t *, sigset_t *));             \
+        sigset_t wanted, own_before;                                      \
+        if (set)                                                          \
+            wanted = *set;                                                \
+        if (!before)                                                      \
+            before = &own_before;                                         \
         int result = real(how, set, before);                              \
-        if (result == 0)                                                  \
-            note_mask(how, set);                                          \
+        if (result == 0 && set)                                           \
+            note_mask(how, &wanted, before);                              \
         return result;                                                    \
     }
 
 BLOCKING(sigprocmask)
 BLOCKING(pthread_sigmask)
+
+/* --- calls that leave a signal handler by the side: the wait that it interrupted is over --- */
+
+static void leave_frames(struct __jmp_buf_tag *to)
+{
+    sigset_t before;
+    fks_waiting = false;
+    if (to->__mask_was_saved && !pthread_sigmask(SIG_BLOCK, NULL, &before))
+        note_mask(SIG_SETMASK, (const sigset_t *)&to->__saved_mask, &before);
+}
+
+#define JUMPING(name)                                                                        \
+    FORKSAFE_API __attribute__((noreturn)) void name(struct __jmp_buf_tag to[1], int value); \
+    FORKSAFE_API void name(struct __jmp_buf_tag to[1], int value)                            \
+    {                                                                                        \
+        REAL(void, name, (struct __jmp_buf_tag *, int));                                     \
+        leave_frames(to);                                                                    \
+        real(to, value);                                                                     \
+        __builtin_unreachable();                                                             \
+    }
+
+JUMPING(longjmp)
+JUMPING(_longjmp)
+JUMPING(siglongjmp)
+JUMPING(__longjmp_chk)
 
 /* --- calls that end a process, but for exit(), whose handlers know it --- */
 

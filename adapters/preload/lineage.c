@@ -27,11 +27,6 @@
 #define HOLD   100  /* ms: how long a child is held where its parent shows nothing */
 #define SETTLE 5000 /* ms: and where the parent runs MasterReady and PreFork meanwhile */
 
-/* Pid of the process in whose environment it stands: what is executed with another pid is of no
- * concern. Of one width, to be changed in its place. */
-#define VARIABLE "FORKSAFE_PRELOAD"
-#define VALUE    "%010ld"
-
 /* What is known of a child in doubt. */
 enum verdict {
     HELD,
@@ -42,7 +37,8 @@ enum verdict {
     IS_NOTHING, /* it executed another program, or ended before it showed anything */
 };
 
-/* Shared by a candidate and its child in doubt. */
+/* Shared by a candidate and its child in doubt. Threads and signal handlers read the pointer once
+ * and go on with that. */
 static struct doubt {
     _Atomic uint32_t verdict; /* a futex */
     _Atomic pid_t child;
@@ -57,6 +53,30 @@ static _Thread_local enum fork_kind forking __attribute__((tls_model("initial-ex
 struct fks_here fks_here;
 bool fks_attention;
 _Thread_local bool fks_waiting;
+_Thread_local sigset_t fks_blocked;
+
+/* The thread that decides what this process is; 0: none. */
+static _Atomic pid_t decider;
+
+/* False: a handler of the same thread, or another thread has not come to an end in that time. */
+static bool begin_deciding(int milliseconds)
+{
+    const struct timespec millisecond = {.tv_nsec = 1000000};
+    const pid_t self = gettid();
+    pid_t other = 0;
+    while (!atomic_compare_exchange_strong(&decider, &other, self)) {
+        if (other == self || milliseconds-- <= 0)
+            return false;
+        other = 0;
+        nanosleep(&millisecond, NULL);
+    }
+    return true;
+}
+
+static void end_deciding(void)
+{
+    atomic_store(&decider, 0);
+}
 
 bool fks_is_here(void)
 {
@@ -68,41 +88,6 @@ void fks_lineage_set_attention(void)
     fks_attention = doubt || fks_end_is_noted();
 }
 
-/* --- what is passed on to a program that is executed --- */
-
-/* Async-signal-safe: the value is changed where it stands. */
-static void mark_environment(void)
-{
-    static const char name[] = VARIABLE "=";
-    char value[32];
-    int length = snprintf(value, sizeof value, VALUE, (long)fks_here.pid);
-    for (char **entry = environ; entry && *entry; entry++)
-        if (!strncmp(*entry, name, sizeof name - 1) &&
-            strlen(*entry) == sizeof name - 1 + (size_t)length)
-            memcpy(*entry + sizeof name - 1, value, (size_t)length);
-}
-
-/* A shell forks to run programs, and each of them may be the server. */
-static const char *const shells[] = {"sh", "dash", "bash", "ash", "ksh", "mksh", "zsh", "busybox"};
-
-/* `forksafe prefork` has the library built in, and its adapter. */
-static const char *const served[] = {"forksafe"};
-
-/* Whether this process is one of these programs. */
-static bool is_one_of(const char *const *names, size_t count)
-{
-    char path[PATH_MAX];
-    ssize_t length = readlink("/proc/self/exe", path, sizeof path - 1);
-    if (length < 0)
-        return false;
-    path[length] = '\0';
-    const char *slash = strrchr(path, '/');
-    for (size_t i = 0; i < count; i++)
-        if (!strcmp(slash ? slash + 1 : path, names[i]))
-            return true;
-    return false;
-}
-
 /* --- the master --- */
 
 static void become(enum fks_standing standing)
@@ -110,14 +95,17 @@ static void become(enum fks_standing standing)
     fks_here.standing = standing;
     fks_here.pid = getpid();
     if (standing == FKS_CANDIDATE)
-        mark_environment();
+        fks_environment_mark();
 }
 
+/* Where there are other threads, one of them may be looking at the page: it stays then, and there
+ * will be no other. */
 static void end_doubt(void)
 {
-    if (doubt)
-        munmap(doubt, sizeof *doubt);
+    struct doubt *was = doubt;
     doubt = NULL;
+    if (was && __libc_single_threaded)
+        munmap(was, sizeof *was);
     fks_lineage_set_attention();
 }
 
@@ -138,14 +126,14 @@ static void become_master(void)
     fks_preload_emit(FORKSAFE_MASTER_READY, (struct forksafe_occasion){0});
 }
 
-static void wake(void)
+static void wake(struct doubt *about)
 {
-    syscall(SYS_futex, &doubt->verdict, FUTEX_WAKE, INT_MAX, NULL, NULL, 0);
+    syscall(SYS_futex, &about->verdict, FUTEX_WAKE, INT_MAX, NULL, NULL, 0);
 }
 
-static bool change(uint32_t from, uint32_t to)
+static bool change(struct doubt *about, uint32_t from, uint32_t to)
 {
-    return atomic_compare_exchange_strong(&doubt->verdict, &from, to);
+    return atomic_compare_exchange_strong(&about->verdict, &from, to);
 }
 
 /* The child is a worker: there is a master now, and the fork that made it is told, if late. */
@@ -155,11 +143,11 @@ static void settle(void)
     if (fks_here.standing == FKS_MASTER)
         fks_preload_emit(FORKSAFE_PRE_FORK, (struct forksafe_occasion){0});
     atomic_store(&doubt->verdict, IS_WORKER);
-    wake();
+    wake(doubt);
     end_doubt();
 }
 
-void fks_lineage_look(void)
+static void look(void)
 {
     if (!doubt || fks_here.standing != FKS_CANDIDATE)
         return;
@@ -170,24 +158,35 @@ void fks_lineage_look(void)
         end_doubt();
 }
 
+void fks_lineage_look(void)
+{
+    if (!doubt || !begin_deciding(0))
+        return;
+    look();
+    end_deciding();
+}
+
 void fks_lineage_release(void)
 {
-    if (doubt && fks_here.standing == FKS_CANDIDATE && change(HELD, RELEASED))
-        wake();
+    struct doubt *about = doubt;
+    if (about && fks_here.standing == FKS_CANDIDATE && change(about, HELD, RELEASED))
+        wake(about);
 }
 
 void fks_lineage_leave(void)
 {
-    if (!doubt || fks_here.standing != FKS_CANDIDATE)
+    struct doubt *about = doubt;
+    if (!about || fks_here.standing != FKS_CANDIDATE)
         return;
-    if (change(HELD, IS_DAEMON) || change(RELEASED, IS_DAEMON))
-        wake();
+    if (change(about, HELD, IS_DAEMON) || change(about, RELEASED, IS_DAEMON))
+        wake(about);
 }
 
 void fks_lineage_forget(pid_t child)
 {
-    if (doubt && atomic_load(&doubt->child) == child)
-        (void)(change(HELD, IS_NOTHING) || change(RELEASED, IS_NOTHING));
+    struct doubt *about = doubt;
+    if (about && atomic_load(&about->child) == child)
+        (void)(change(about, HELD, IS_NOTHING) || change(about, RELEASED, IS_NOTHING));
 }
 
 /* --- the child in doubt --- */
@@ -217,41 +216,55 @@ static void follow(void)
     }
 }
 
+/* Whether the calling thread may say what this process is; ended by end_deciding(). */
+static bool begin_showing(void)
+{
+    if (fks_here.standing != FKS_DOUBTED || !fks_is_here() || !begin_deciding(0))
+        return false;
+    if (fks_here.standing == FKS_DOUBTED)
+        return true;
+    end_deciding(); /* another thread has */
+    return false;
+}
+
 void fks_lineage_show_work(void)
 {
-    if (fks_here.standing != FKS_DOUBTED || !fks_is_here())
+    if (!begin_showing())
         return;
-    (void)change(RELEASED, parent_lives() ? IS_WORKER : IS_DAEMON);
+    (void)change(doubt, RELEASED, parent_lives() ? IS_WORKER : IS_DAEMON);
     follow();
+    end_deciding();
 }
 
 void fks_lineage_show_session(void)
 {
-    if (fks_here.standing != FKS_DOUBTED || !fks_is_here())
+    if (!begin_showing())
         return;
-    (void)change(RELEASED, IS_DAEMON);
+    (void)change(doubt, RELEASED, IS_DAEMON);
     follow();
+    end_deciding();
 }
 
 void fks_lineage_execute(void)
 {
-    if (!fks_is_here())
-        return;
-    if (fks_here.standing == FKS_DOUBTED && !change(RELEASED, IS_NOTHING))
-        follow();
-    if (fks_here.standing == FKS_DOUBTED)
-        mark_environment();
-    if (fks_here.standing == FKS_WORKER)
+    if (begin_showing()) {
+        if (change(doubt, RELEASED, IS_NOTHING))
+            fks_environment_mark();
+        else
+            follow();
+        end_deciding();
+    }
+    if (fks_here.standing == FKS_WORKER && fks_is_here())
         fks_preload_role(FORKSAFE_ROLE_HELPER);
 }
 
 void fks_lineage_execute_failed(void)
 {
-    if (!fks_is_here())
-        return;
-    if (fks_here.standing == FKS_DOUBTED)
-        (void)change(IS_NOTHING, RELEASED);
-    if (fks_here.standing == FKS_WORKER)
+    if (begin_showing()) {
+        (void)change(doubt, IS_NOTHING, RELEASED);
+        end_deciding();
+    }
+    if (fks_here.standing == FKS_WORKER && fks_is_here())
         fks_preload_role(FORKSAFE_ROLE_WORKER);
 }
 
@@ -279,7 +292,7 @@ static void hold(void)
     atomic_store(&doubt->child, fks_here.pid);
     wait_while(HELD, HOLD);
     wait_while(SETTLING, SETTLE);
-    (void)change(HELD, parent_lives() ? RELEASED : IS_DAEMON);
+    (void)change(doubt, HELD, parent_lives() ? RELEASED : IS_DAEMON);
     follow();
     errno = saved;
 }
@@ -306,18 +319,26 @@ static bool has_daemonised(void)
     return fks_here.listened || !__libc_single_threaded;
 }
 
-static enum fork_kind of_candidate(void)
+static enum fork_kind decide(void)
 {
-    if (fks_here.in_daemon_call)
-        return MAKES_DAEMON;
-    if (doubt && (change(HELD, SETTLING) || change(RELEASED, IS_WORKER)))
+    if (doubt && (change(doubt, HELD, SETTLING) || change(doubt, RELEASED, IS_WORKER)))
         settle();
-    fks_lineage_look();
+    look();
     if (fks_here.standing == FKS_CANDIDATE && has_daemonised())
         become_master();
     if (fks_here.standing != FKS_CANDIDATE)
         return fks_here.standing == FKS_MASTER ? MAKES_WORKER : MAKES_NOTHING;
     return begin_doubt();
+}
+
+/* Threads that fork at the same time wait for the one that decides, as long as a child does. */
+static enum fork_kind of_candidate(void)
+{
+    if (!begin_deciding(SETTLE))
+        return MAKES_NOTHING;
+    enum fork_kind kind = decide();
+    end_deciding();
+    return kind;
 }
 
 static void begin_fork(void)
@@ -327,12 +348,16 @@ static void begin_fork(void)
     if (!fks_is_here())
         return;
     fks_lineage_show_work();
-    if (fks_here.standing == FKS_CANDIDATE)
+    bool concerned = fks_here.standing == FKS_CANDIDATE || fks_here.standing == FKS_MASTER;
+    if (concerned && fks_here.in_daemon_call)
+        forking = MAKES_DAEMON;
+    else if (fks_here.standing == FKS_CANDIDATE)
         forking = of_candidate();
-    else if (fks_here.standing == FKS_MASTER && !fks_here.in_daemon_call)
+    else if (concerned)
         forking = MAKES_WORKER;
     if (forking == MAKES_WORKER) {
-        fks_end_tell();
+        if (__libc_single_threaded) /* else an event of another thread may be in the way */
+            fks_end_tell();
         fks_preload_emit(FORKSAFE_PRE_FORK, (struct forksafe_occasion){0});
     }
     errno = saved;
@@ -342,16 +367,18 @@ static void begin_child(void)
 {
     if (fks_here.standing == FKS_OUTSIDER)
         return;
+    end_deciding(); /* another thread of the parent's was */
     fks_end_forget();
     fks_attention = false;
     fks_waiting = false;
-    pthread_sigmask(SIG_BLOCK, NULL, &fks_here.blocked);
+    pthread_sigmask(SIG_BLOCK, NULL, &fks_blocked);
     switch (forking) {
     case MAKES_WORKER:
         become(FKS_WORKER);
         fks_preload_emit(FORKSAFE_POST_FORK, (struct forksafe_occasion){0});
         return;
     case MAKES_DAEMON:
+        end_doubt(); /* about another child */
         become(FKS_CANDIDATE);
         fks_here.opened = false;
         return;
@@ -382,25 +409,11 @@ static void child(void)
 
 __attribute__((constructor)) static void begin(void)
 {
-    if (getauxval(AT_SECURE))
-        return;
-    const char *value = getenv(VARIABLE);
-    char fresh[32];
     fks_here.pid = getpid();
-    if (value && strtol(value, NULL, 10) != fks_here.pid)
-        return; /* started by a process of the lineage, and not in its place */
-    if (is_one_of(shells, sizeof shells / sizeof *shells)) {
-        unsetenv(VARIABLE);
+    if (getauxval(AT_SECURE) || !fks_environment_begins())
         return;
-    }
-    if (is_one_of(served, sizeof served / sizeof *served)) {
-        setenv(VARIABLE, "0", 1); /* and what its workers execute is of no concern */
-        return;
-    }
     fks_here.standing = FKS_CANDIDATE;
-    snprintf(fresh, sizeof fresh, VALUE, (long)fks_here.pid);
-    pthread_sigmask(SIG_BLOCK, NULL, &fks_here.blocked);
-    if (setenv(VARIABLE, fresh, 1) || pthread_atfork(prepare, NULL, child) ||
-        atexit(fks_end_at_exit))
+    pthread_sigmask(SIG_BLOCK, NULL, &fks_blocked);
+    if (pthread_atfork(prepare, NULL, child) || atexit(fks_end_at_exit))
         fks_here.standing = FKS_OUTSIDER;
 }

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT
  *
  * What the files of the preloaded object share. lineage.c knows which process is the master and
- * which of its children are workers, ends.c how processes end, interpose.c stands before the calls
- * of libc by which a program shows it, host.c speaks to libforksafe. All of it runs inside any
- * program, in its master and its workers; in all others it does nothing.
+ * which of its children are workers, environment.c which program it is looked for in, ends.c how
+ * processes end, interpose.c stands before the calls of libc by which a program shows it, host.c
+ * speaks to libforksafe, output.c writes the log. All of it runs inside any program, in its master
+ * and its workers; in all others it does nothing.
  */
 #ifndef FKS_PRELOAD_H
 #define FKS_PRELOAD_H
@@ -30,7 +31,6 @@ struct fks_here {
     bool opened;         /* the library is open */
     bool in_daemon_call; /* daemon(3) is forking */
     bool app_loaded;     /* it has called forksafe_ready() */
-    sigset_t blocked;    /* when it began, and since then by calls of its own */
 };
 extern struct fks_here fks_here;
 
@@ -41,6 +41,10 @@ extern bool fks_attention;
 /*  The thread is in a waiting call of libc: a signal handler that runs now has interrupted nothing
  * else. */
 extern _Thread_local bool fks_waiting __attribute__((tls_model("initial-exec")));
+
+/*  What the program has blocked in this thread, by calls of its own; in the first one, and in the
+ * one that forked, also what was blocked when it began. More is blocked in a signal handler. */
+extern _Thread_local sigset_t fks_blocked __attribute__((tls_model("initial-exec")));
 
 /*  The calling process is the one that fks_here is about. */
 bool fks_is_here(void);
@@ -54,6 +58,10 @@ bool fks_preload_open(void);
 /* Fires an event; size, role, worker, forked and app_loaded of the occasion are filled in. */
 void fks_preload_emit(enum forksafe_event event, struct forksafe_occasion occasion);
 
+/* The calling thread is opening forksafe or firing an event: what it calls then comes through our
+ * functions too. */
+bool fks_preload_is_inside(void);
+
 /* Around what our atfork handlers do: nothing waits there, and interpreters are not entered. */
 void fks_preload_in_handler(bool in);
 
@@ -63,6 +71,20 @@ void fks_preload_forks(void);
 
 /* As forksafe_role. Async-signal-safe. */
 void fks_preload_role(enum forksafe_role role);
+
+/* --- output.c --- */
+
+/* forksafe_host.log: a line to standard error, unless that is a file that the program reads as
+ * well, or a connection. A reader that is too slow (0.1 s) or gone does not get it. */
+void fks_preload_log(void *data, enum forksafe_log_level level, const char *line);
+
+/* --- environment.c --- */
+
+/* Whether the object does anything in the program that begins here; marks its environment then. */
+bool fks_environment_begins(void);
+
+/* What is executed with this process's pid is of concern from now on. Async-signal-safe. */
+void fks_environment_mark(void);
 
 /* --- lineage.c --- */
 
@@ -104,7 +126,12 @@ void fks_end_forget(void);
 /* Registered with atexit() where the lineage begins. */
 void fks_end_at_exit(void);
 
-/* Whether this is a signal handler, and what it interrupted is not a waiting call. */
+/* Whether a thread with this mask is in a signal handler: more is blocked than the program
+ * blocked. */
+bool fks_end_is_handler(const sigset_t *now);
+
+/* Whether no event may be fired now: this is a signal handler, and what it interrupted is not a
+ * waiting call, or this thread is firing one. */
 bool fks_end_interrupts(void);
 
 #endif

@@ -11,11 +11,9 @@
 
 #include "bridge/bridge.h"
 #include "dispatch.h"
-#include "worker_number.h"
 
 static struct {
     bool pre_fork, post_fork;
-    int32_t worker; /* of a PostFork: FORKSAFE_WORKER_KEPT, or 0 */
     bool (*is_master)(void *data);
     void *data;
     pid_t master;
@@ -33,9 +31,8 @@ static _Thread_local bool deferred __attribute__((tls_model("initial-exec"))); /
 
 static void fire_post_fork(bool may_wait)
 {
-    struct forksafe_occasion occasion = {
-        .size = sizeof occasion, .role = FORKSAFE_ROLE_WORKER, .worker = armed.worker, .forked = 1};
-    (void)fks_worker_number_resolve(FORKSAFE_POST_FORK, &occasion);
+    const struct forksafe_occasion occasion = {
+        .size = sizeof occasion, .role = FORKSAFE_ROLE_WORKER, .forked = 1};
     fks_dispatch_emit(FORKSAFE_POST_FORK, &occasion, may_wait);
 }
 
@@ -71,8 +68,6 @@ void fks_atfork_arm(const struct forksafe_host *host)
     for (uint32_t i = 0; i < host->point_count; i++) {
         if (!host->points[i].atfork)
             continue;
-        if (host->points[i].atfork == FORKSAFE_ATFORK_KEPT)
-            armed.worker = FORKSAFE_WORKER_KEPT;
         armed.pre_fork |= host->points[i].event == FORKSAFE_PRE_FORK;
         armed.post_fork |= host->points[i].event == FORKSAFE_POST_FORK;
     }

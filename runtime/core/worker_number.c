@@ -14,10 +14,15 @@
 
 #include "journal_private.h"
 
-/* Whose number N is stands in owners[N - 1]; 0: nobody's. Shared with all processes of the server.
- */
+/* A number. */
+struct place {
+    _Atomic int32_t owner;  /* pid of whose it is; 0: nobody's */
+    _Atomic int32_t former; /* who was dead, and its end not told yet, when the owner took it */
+};
+
+/* Number N is places[N - 1]. Shared with all processes of the server. */
 static struct {
-    _Atomic int32_t *owners;
+    struct place *places;
     int32_t count;
 } table;
 
@@ -45,30 +50,33 @@ static void restore(const struct fks_journal *journal)
         const struct forksafe_slot *slot = fks_slot_at(journal, i);
         if (FKS_LOAD(slot->owner) == FORKSAFE_CLAIM_OWNER(claim) && slot->worker > 0 &&
             slot->worker <= table.count)
-            atomic_store(&table.owners[slot->worker - 1], FORKSAFE_CLAIM_PID(claim));
+            atomic_store(&table.places[slot->worker - 1].owner, FORKSAFE_CLAIM_PID(claim));
     }
 }
 
 void fks_worker_numbers_open(const struct fks_journal *journal)
 {
-    if (table.owners)
+    if (table.places)
         return;
-    void *map = mmap(NULL, journal->slot_count * sizeof *table.owners, PROT_READ | PROT_WRITE,
+    void *map = mmap(NULL, journal->slot_count * sizeof *table.places, PROT_READ | PROT_WRITE,
                      MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (map == MAP_FAILED)
         return;
-    table.owners = map;
+    table.places = map;
     table.count = (int32_t)journal->slot_count;
     restore(journal);
 }
 
 /* Puts the calling process in the place of an owner that is none any more. */
-static bool take(_Atomic int32_t *place, pid_t self)
+static bool take(struct place *place, pid_t self)
 {
-    int32_t owner = atomic_load(place);
-    while (!owner || owner == self || is_gone(owner))
-        if (atomic_compare_exchange_strong(place, &owner, self))
+    int32_t owner = atomic_load(&place->owner);
+    while (!owner || owner == self || is_gone(owner)) {
+        if (owner && owner != self)
+            atomic_store(&place->former, owner);
+        if (atomic_compare_exchange_strong(&place->owner, &owner, self))
             return true;
+    }
     return false;
 }
 
@@ -80,18 +88,23 @@ static int32_t own_number(void)
     kept.pid = self;
     kept.number = 0;
     for (int32_t i = 0; i < table.count && !kept.number; i++)
-        if (take(&table.owners[i], self))
+        if (take(&table.places[i], self))
             kept.number = i + 1;
     return kept.number;
 }
 
+static bool clear(_Atomic int32_t *of, pid_t pid)
+{
+    int32_t expected = pid;
+    return atomic_compare_exchange_strong(of, &expected, 0);
+}
+
+/* The number of a worker that has ended, whether another one has it by now or not. 0: none. */
 static int32_t give_back(pid_t pid)
 {
-    for (int32_t i = 0; i < table.count; i++) {
-        int32_t owner = pid;
-        if (atomic_compare_exchange_strong(&table.owners[i], &owner, 0))
+    for (int32_t i = 0; i < table.count; i++)
+        if (clear(&table.places[i].owner, pid) || clear(&table.places[i].former, pid))
             return i + 1;
-    }
     return 0;
 }
 

@@ -18,9 +18,9 @@
 void fks_worker_numbers_open(const struct fks_journal *journal);
 
 /* Any process: puts a number, or 0, in the place of FORKSAFE_WORKER_KEPT; leaves any other alone.
- * The first time in a process it takes one; CHILD_EXIT finds that of child_pid, and frees it; a
- * master and a helper have none. False: the end of a child that never had a number, which was no
- * worker. Async-signal-safe. */
+ * The first time in a process it takes one; CHILD_EXIT finds that of child_pid, and frees it,
+ * unless another process took it over from the dead one meanwhile; a master and a helper have none.
+ * False: the end of a child that never had a number, which was no worker. Async-signal-safe. */
 bool fks_worker_number_resolve(enum forksafe_event event, struct forksafe_occasion *occasion);
 
 #endif

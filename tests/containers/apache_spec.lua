@@ -6,6 +6,7 @@ local apache = require "support.apache"
 local cjson = require "cjson"
 local pwd = require "posix.pwd"
 local signal = require "posix.signal"
+local socket = require "socket"
 local stat = require "posix.sys.stat"
 local servers = require "support.server"
 local support = require "support"
@@ -244,6 +245,25 @@ describe("Apache's master", function()
     for worker = 1, WORKERS do
       assert.equal(2, #of_worker(all, worker))
     end
+  end)
+
+  it("has a number of its own for a child that takes the place of one that still serves", function()
+    local server = start {
+      mpm = "worker", main = "StartServers 1\nServerLimit 1\nMaxRequestWorkers 2\nMinSpareThreads 1\nMaxSpareThreads 2\n",
+    }
+    local old = wait_said(server, "PostWorkerInit", 1)[1]
+    assert.truthy(tonumber((support.http_wait(server.port))))
+    local client = assert(socket.connect("127.0.0.1", server.port))
+    assert(client:send "GET / HTTP/1.1\r\n")
+    server:signal "USR1"
+    local new = wait_said(server, "PostWorkerInit", 2, 20)[2]
+    assert.same(servers.sorted { old.pid, new.pid }, server:children())
+    assert.same({ 1, 2 }, { old.worker, new.worker })
+    client:close()
+    local ended = wait_said(server, "ChildExit", 1, 20)[1]
+    assert.same({ 1, old.pid .. "/0/nil" }, { ended.worker, ended.child })
+    servers.finish(server)
+    assert.same({ 1, 2 }, { said(server, "ChildExit")[1].worker, said(server, "ChildExit")[2].worker })
   end)
 
   local CGI = "#!/bin/sh\nprintf 'Content-Type: text/plain\\r\\n\\r\\n%s' $PPID\n"

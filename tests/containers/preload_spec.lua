@@ -130,6 +130,28 @@ describe("forksafe run with a plain program", function()
     end)
   end
 
+  it("takes what a master becomes by daemon(3) for another master", function()
+    local server = run { "workers:2", "release", "reap", "daemon", "workers:3", "release", "reap" }
+    local master = told(server, "daemon")[1]
+    support.adopt(master):wait(10)
+    assert.same(told(server, "worker"), pids_in(said(server, "PostFork")), server:output())
+    assert.same(servers.sorted { server.pid, master }, pids_in(said(server, "MasterReady")))
+    assert.same({ master }, pids_in(said(server, "Shutdown")))
+  end)
+
+  it("has one master where the first forks are those of several threads at a time", function()
+    local server = run { "threads", "reap" }
+    assert.equal(4, #told(server, "worker"))
+    assert.same(told(server, "worker"), pids_in(said(server, "PostFork")), server:output())
+    assert.same({ server.pid }, pids_in(said(server, "MasterReady")))
+  end)
+
+  for _, call in ipairs { "ppoll", "recvmsg", "recvfrom", "readv" } do
+    it("sees a first worker wait for work by " .. call, function()
+      assert_family(run { "wait_by:" .. call }, { count = 1 })
+    end)
+  end
+
   it("counts one worker of a program that forks no second one", function()
     local server = run { "one_by_one:1:_exit3" }
     assert.equal(1, #said(server, "PostFork"))
@@ -197,11 +219,22 @@ describe("the master of a plain program", function()
     end)
   end
 
-  it("tells ends that a signal handler reaped, at the next call that waits and not in the handler", function()
-    local server = run { "handle", "workers:2:_exit3", "release", "spin", "sleep:10" }
-    assert.same({ "1/3/nil", "2/3/nil" }, ends(server))
-    assert.is_true(server:stderr():find("spun", 1, true) < server:stderr():find("ChildExit", 1, true))
-  end)
+  local handlers = {
+    { name = "", "handle" }, { name = " that changes its mask", "handle:masked", "handle:masked" },
+    { name = " after another one has left a wait by siglongjmp()", "jump", "handle" },
+    { name = " in a program with a thread", "thread", "handle" },
+  }
+  for _, row in ipairs(handlers) do
+    it("tells ends that a signal handler reaped" .. row.name .. ", at the next call that waits and not in the handler", function()
+      local server = run { row[1], row[2] or row[1], "workers:2:_exit3", "release", "spin", "workers:2:_exit3", "release", "spin", "sleep:10" }
+      assert.same({ "1/3/nil", "1/3/nil", "2/3/nil", "2/3/nil" }, ends(server))
+      local text = server:stderr()
+      local first = text:find("spun", 1, true)
+      local second = text:find("spun", first + 1, true)
+      assert.is_true(first < text:find("ChildExit", 1, true))
+      assert.is_nil(text:sub(1, second):match "ChildExit.*PreFork.*PreFork.*ChildExit")
+    end)
+  end
 
   it("tells ends, and its own, where the program has blocked the signals of them", function()
     local server = run { "block", "workers:2:exit3", "release", "reap" }
@@ -213,6 +246,30 @@ describe("the master of a plain program", function()
   it("tells no end of what was no worker", function()
     local server = run { "workers:2", "release", "reap", "spawn:true" }
     assert.same({ "1/0/nil", "2/0/nil" }, ends(server))
+  end)
+end)
+
+describe("what hooks log in a plain program", function()
+  local function counted(server)
+    return #support.pids_of(support.debug(server.ini, { previous = true }), "ApplicationPostFork")
+  end
+
+  it("stays out of a file that the program reads and writes as descriptor 2", function()
+    local path = support.write(support.tmpdir() .. "/data", "data\n")
+    assert.equal(2, counted(run { "stderr:file:" .. path, "workers:2", "release", "reap" }))
+    assert.equal("data\n", support.read(path))
+  end)
+
+  for _, kind in ipairs { "closed", "broken", "full" } do
+    it("neither ends nor stops it where its standard error is " .. kind, function()
+      assert.equal(2, counted(run { "stderr:" .. kind, "workers:2", "release", "reap" }))
+    end)
+  end
+
+  it("does not end it where its standard error is a file that may not grow", function()
+    local path = support.write(support.tmpdir() .. "/log", ("x"):rep(65536))
+    run { "stderr:limited:" .. path, "workers:2", "release", "reap" }
+    assert.equal(65536, lfs.attributes(path, "size"))
   end)
 end)
 

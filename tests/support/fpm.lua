@@ -20,11 +20,12 @@ pm.max_children = 3
 
 local M = {}
 
---- Starts it: t.daemonize (no), t.hooks.
+--- Starts it: t.daemonize (no), t.hooks (text by file name), t.keys (lines of the ini).
 ---@return table server with directory, ini, log and socket
 function M.start(t)
   local directory = servers.application(t.hooks)
-  local ini = support.write(directory .. "/production.ini", "[app:main]\nuse = egg:myapp\nforksafe.scripts = %(here)s/hooks\n")
+  local ini = support.write(directory .. "/production.ini", "[app:main]\nuse = egg:myapp\n"
+    .. (t.keys or "forksafe.scripts = %(here)s/hooks") .. "\n")
   support.write(directory .. "/pid.php", "<?php echo getmypid();\n")
   support.write(directory .. "/fpm.conf", (CONFIGURATION:gsub("%u%u%u+", { DIR = directory, DAEMONIZE = t.daemonize or "no" })))
   support.write(directory .. "/log", "")

@@ -63,9 +63,6 @@ enum forksafe_verdict {
  * found dead). An end of a child that has no number is then no event: it was no worker. */
 #define FORKSAFE_WORKER_KEPT (-1)
 
-/*  forksafe_fork_point.atfork: the library's handler fires it, with FORKSAFE_WORKER_KEPT. */
-#define FORKSAFE_ATFORK_KEPT 2
-
 enum forksafe_log_level {
     FORKSAFE_LOG_DEBUG,
     FORKSAFE_LOG_INFO,
@@ -77,8 +74,7 @@ enum forksafe_log_level {
 struct forksafe_fork_point {
     int32_t event;  /* enum forksafe_event; at most one fork point an event */
     int32_t atfork; /* 1: the library's own pthread_atfork handler fires it (PRE_FORK and POST_FORK
-                       only; FORKSAFE_ATFORK_KEPT: and keeps the worker's number), 0: the adapter
-                       does */
+                       only), 0: the adapter does */
     const char *hook; /* "post_fork_hook": recorded as "containers.<container>.<hook>" */
 };
 

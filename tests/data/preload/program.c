@@ -4,16 +4,24 @@
  * forksafe, and says the pids of the children that are workers (preload_spec.lua).
  */
 #include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <pthread.h>
+#include <setjmp.h>
 #include <signal.h>
 #include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/uio.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define MANY 64
+#define MANY    64
+#define THREADS 4
+#define LARGEST 65536 /* bytes of a file that may not grow */
 
 extern char **environ;
 extern int forksafe_ready(void) __attribute__((weak));
@@ -107,11 +115,42 @@ static void on_child(int number)
     errno = saved;
 }
 
+/* The same, behind a mask of its own. */
+static void on_child_masked(int number)
+{
+    sigset_t set, before;
+    sigemptyset(&set);
+    sigaddset(&set, SIGTERM);
+    sigprocmask(SIG_BLOCK, &set, &before);
+    sigprocmask(SIG_SETMASK, &before, NULL);
+    on_child(number);
+}
+
 /* Reaps in a signal handler from now on. */
 static void handle(const char *argument, const char *how)
 {
-    struct sigaction action = {.sa_handler = on_child, .sa_flags = SA_RESTART};
+    struct sigaction action = {.sa_handler =
+                                   strcmp(argument, "masked") ? on_child : on_child_masked,
+                               .sa_flags = SA_RESTART};
     sigaction(SIGCHLD, &action, NULL);
+}
+
+static sigjmp_buf back;
+
+static void on_alarm(int number)
+{
+    siglongjmp(back, 1);
+}
+
+/* Gives up a wait by leaving it: a time limit of the old kind. */
+static void jump(const char *argument, const char *how)
+{
+    signal(SIGALRM, on_alarm);
+    if (sigsetjmp(back, 1))
+        return;
+    ualarm(1000, 0);
+    for (;;)
+        pause();
 }
 
 /* Works, without any call that waits, until the handler has reaped all. */
@@ -182,6 +221,105 @@ static void grandchild(const char *argument, const char *how)
     waitpid(pid, NULL, 0);
 }
 
+/* A worker that waits for work by that call, until it is released. */
+static void wait_by(const char *call, const char *how)
+{
+    int ends[2];
+    char byte;
+    if (socketpair(AF_UNIX, SOCK_STREAM, 0, ends))
+        fail("socketpair");
+    pid_t pid = fork_or_fail();
+    if (pid == 0) {
+        struct iovec part = {&byte, 1};
+        struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1};
+        struct pollfd one = {.fd = ends[0], .events = POLLIN};
+        close(ends[1]);
+        if (!strcmp(call, "recvmsg"))
+            recvmsg(ends[0], &message, 0);
+        else if (!strcmp(call, "recvfrom"))
+            recvfrom(ends[0], &byte, 1, 0, NULL, NULL);
+        else if (!strcmp(call, "readv"))
+            readv(ends[0], &part, 1);
+        else
+            ppoll(&one, 1, NULL, NULL);
+        raise(SIGKILL);
+    }
+    close(ends[0]);
+    say("worker", pid);
+    usleep(300000); /* longer than it is held */
+    close(ends[1]);
+    waitpid(pid, NULL, 0);
+}
+
+static void *fork_once(void *barrier)
+{
+    pthread_barrier_wait(barrier);
+    pid_t pid = fork_or_fail();
+    if (pid == 0)
+        exit(0);
+    say("worker", pid);
+    return NULL;
+}
+
+static void *idle(void *unused)
+{
+    for (;;)
+        pause();
+    return unused;
+}
+
+/* A thread that no signal disturbs. */
+static void start_thread(const char *argument, const char *how)
+{
+    sigset_t all, before;
+    pthread_t thread;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    if (pthread_create(&thread, NULL, idle, NULL))
+        fail("pthread_create");
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+}
+
+/* Threads that fork at the same time. */
+static void fork_in_threads(const char *argument, const char *how)
+{
+    pthread_t threads[THREADS];
+    pthread_barrier_t barrier;
+    pthread_barrier_init(&barrier, NULL, THREADS);
+    for (int i = 0; i < THREADS; i++)
+        if (pthread_create(&threads[i], NULL, fork_once, &barrier))
+            fail("pthread_create");
+    for (int i = 0; i < THREADS; i++)
+        pthread_join(threads[i], NULL);
+}
+
+/* What descriptor 2 is from now on: nothing, a file that is read and written, a file that may not
+ * grow, a pipe that nobody reads any more, or one that nobody empties. */
+static void replace_stderr(const char *kind, const char *path)
+{
+    int ends[2];
+    if (!strcmp(kind, "broken") || !strcmp(kind, "full")) {
+        if (pipe(ends) || dup2(ends[1], STDERR_FILENO) < 0)
+            _exit(94);
+        close(ends[1]);
+    } else {
+        close(STDERR_FILENO);
+    }
+    if (!strcmp(kind, "file") && open(path, O_RDWR) != STDERR_FILENO)
+        _exit(94);
+    if (!strcmp(kind, "limited") &&
+        (open(path, O_WRONLY) != STDERR_FILENO || lseek(STDERR_FILENO, 0, SEEK_END) != LARGEST ||
+         setrlimit(RLIMIT_FSIZE, &(struct rlimit){LARGEST, LARGEST})))
+        _exit(94);
+    if (!strcmp(kind, "broken"))
+        close(ends[0]);
+    signal(SIGPIPE, SIG_DFL);
+    fcntl(STDERR_FILENO, F_SETFL, O_NONBLOCK);
+    while (!strcmp(kind, "full") && write(STDERR_FILENO, kind, 1) == 1)
+        ;
+    fcntl(STDERR_FILENO, F_SETFL, 0);
+}
+
 static void ready_worker(const char *argument, const char *how)
 {
     pid_t pid = fork_or_fail();
@@ -247,22 +385,13 @@ static const struct {
     const char *name;
     void (*run)(const char *argument, const char *how);
 } steps[] = {
-    {"workers", fork_workers},
-    {"release", release},
-    {"reap", reap},
-    {"handle", handle},
-    {"spin", spin},
-    {"one_by_one", one_by_one},
-    {"system", run_system},
-    {"popen", run_popen},
-    {"spawn", run_spawn},
-    {"execute", execute},
-    {"grandchild", grandchild},
-    {"ready", ready_worker},
-    {"listen", listen_somewhere},
-    {"daemon", call_daemon},
-    {"daemonise", daemonise},
-    {"block", block},
+    {"workers", fork_workers},  {"release", release},     {"reap", reap},
+    {"handle", handle},         {"jump", jump},           {"spin", spin},
+    {"one_by_one", one_by_one}, {"system", run_system},   {"popen", run_popen},
+    {"spawn", run_spawn},       {"execute", execute},     {"grandchild", grandchild},
+    {"wait_by", wait_by},       {"thread", start_thread}, {"threads", fork_in_threads},
+    {"stderr", replace_stderr}, {"ready", ready_worker},  {"listen", listen_somewhere},
+    {"daemon", call_daemon},    {"daemonise", daemonise}, {"block", block},
     {"sleep", do_sleep},
 };
 
