@@ -202,7 +202,7 @@ describe("a pool that does not fork", function()
   end
 end)
 
-describe("on_error", function()
+describe("on_error", function() -- the rest is in on_error_spec.lua
   it("= retire_worker ends the process before it takes a task, and it is replaced with its number", function()
     local server = start_failing("'PostFork', 'PostWorkerInit'", "retire_worker", "forks == ({ PostFork = 1, PostWorkerInit = 2 })[event]")
     local ready = wait_said(server, "PostWorkerInit", 4) -- that of the second has failed
@@ -225,26 +225,6 @@ describe("on_error", function()
     assert.equal(0, #said(server, "PostWorkerInit"))
     assert.equal(0, finish(server, "TERM", 20))
   end)
-
-  for _, event in ipairs { "MasterReady", "PreFork", "PostFork", "PostWorkerInit", "ChildExit", "Reload" } do
-    it("= stop_server at " .. event .. " ends the program in order", function()
-      local later = event == "ChildExit" or event == "Reload"
-      local server = start_failing("'" .. event .. "'", "stop_server", "true", { ready = later })
-      if event == "ChildExit" then
-        celery.ask(server, 3)
-        signal.kill(said(server, "PostFork")[1].pid, signal.SIGKILL)
-      elseif event == "Reload" then
-        server:signal "HUP"
-      end
-      local how, code = server:wait(20)
-      assert.equal("exited", how, server:output())
-      local is_told = event == "MasterReady" or event == "Reload" or celery.is_newer()
-      assert.equal(is_told and 1 or 0, code) -- Celery 5.2 loses the status of a worker that ran
-      assert.equal(1, #said(server, "Shutdown"), server:output())
-      assert.equal(1, count(server:stderr(), "a subscriber with on_error = stop_server failed"))
-      assert.is_nil(server:output():find "Traceback")
-    end)
-  end
 end)
 
 describe("a failure of forksafe", function()

@@ -127,6 +127,82 @@ local KINDS = { -- word of unsafe.py, id, severity
   { "unix", "shared-connection:PATH", "high" },
 }
 
+local ID = { unnamed = "lost-thread:unsafe.rb:*" } -- by word
+for _, row in ipairs(KINDS) do
+  ID[row[1]] = row[2]
+end
+
+-- Opens them in the configuration of a server written in Ruby.
+local function in_ruby(words, config)
+  return function(peer)
+    return { config = ("%srequire %q\n"):format(config, HERE .. "/unsafe.rb"),
+      env = { UNSAFE = words, PEER_PORT = peer.port, PEER_PORT6 = peer.port6, PEER_PATH = peer.path } }
+  end
+end
+
+-- Opens them in a script, for a server that loads no application in its master.
+local IN_SCRIPT = [[
+local sys = require "sys"
+sys.connect(%d)
+local c = sys.C
+local _ = c.eventfd(0, 0) + c.timerfd_create(1, 0) + c.inotify_init1(0)
+]]
+
+local function in_script(mpm)
+  return function(peer)
+    return { mpm = mpm, keys = "forksafe.scripts = %(here)s/hooks\nforksafe.lua_libs = full",
+      hooks = { ["sys.lua"] = support.read(HERE .. "/sys.lua"), ["open.lua"] = IN_SCRIPT:format(peer.port) } }
+  end
+end
+
+local OF_SCRIPT = "tcp eventfd timerfd inotify"
+local OF_RUBY = "epoll eventfd timerfd inotify file thread unnamed tcp tcp6 udp unix"
+local OF_CELERY = "eventfd timerfd inotify signalfd sqlite file thread tcp tcp6 udp unix" -- and an epoll set is its own
+
+local function in_celery(env)
+  return function(peer)
+    local all = { UNSAFE = OF_CELERY, PEER_PORT = peer.port, PEER_PORT6 = peer.port6, PEER_PATH = peer.path,
+      PYTHONPATH = table.concat({ support.paths.python, support.paths.data .. "/celery", HERE, UNSAFE }, ":") }
+    for name, value in pairs(env) do
+      all[name] = value
+    end
+    return { env = all, arguments = { "--include", "app" } }
+  end
+end
+
+local function shared(support_module, plain)
+  return function(t)
+    for name, value in pairs(plain or {}) do
+      t[name] = t[name] or value
+    end
+    return require("support." .. support_module).start(t)
+  end
+end
+
+local FILESYSTEM = { BROKER = "filesystem://", QUEUES = "HERE" }
+local FORKING = "workers 3\nfork_worker\n"
+
+-- Those whose starts are shared: start; container; words, and what start is given to open them; replaces = false: nobody is killed.
+local SHARED = {
+  { name = "Apache (prefork)", container = "apache", start = shared("apache", { mpm = "prefork" }), words = OF_SCRIPT,
+    unsafe = in_script "prefork" },
+  { name = "Apache (event)", container = "apache", start = shared("apache", { mpm = "event" }), words = OF_SCRIPT,
+    unsafe = in_script "event" },
+  { name = "Celery", container = "celery", start = shared "celery", words = OF_CELERY, unsafe = in_celery {} },
+  { name = "Celery without an event loop", container = "celery", start = shared("celery", { env = FILESYSTEM }), words = OF_CELERY,
+    unsafe = in_celery(FILESYSTEM) },
+  { name = "Puma", container = "puma", start = shared "puma", words = OF_RUBY, unsafe = in_ruby(OF_RUBY, "workers 3\n") },
+  { name = "Puma (preload_app!, with pumactl's server)", container = "puma", words = OF_RUBY,
+    start = shared("puma", { config = "workers 3\npreload_app!\nactivate_control_app 'unix://control', no_token: true\n" }),
+    unsafe = in_ruby(OF_RUBY, "workers 3\npreload_app!\nactivate_control_app 'unix://control', no_token: true\n") },
+  { name = "Puma (fork_worker)", container = "puma", start = shared("puma", { config = FORKING }), words = OF_RUBY,
+    unsafe = in_ruby(OF_RUBY, FORKING) },
+  { name = "Unicorn", container = "unicorn", start = shared "unicorn", words = OF_RUBY, unsafe = in_ruby(OF_RUBY, "") },
+  { name = "Unicorn (preload_app)", container = "unicorn", start = shared("unicorn", { config = "preload_app true\n" }), words = OF_RUBY,
+    unsafe = in_ruby(OF_RUBY, "preload_app true\n") },
+  { name = "preloaded PHP-FPM", container = "preload", start = shared "fpm", words = OF_SCRIPT, unsafe = in_script(), replaces = false },
+}
+
 describe("the audit", function()
   for _, container in ipairs { "prefork", "gunicorn", "uwsgi", "nginx" } do
     it("finds nothing in a plain " .. container, function()
@@ -136,33 +212,31 @@ describe("the audit", function()
     end)
   end
 
-  -- Those whose starts are shared: also at the fork of a replacement, by a master that serves. Celery's has connections of its own by
-  -- then, and so has a finding.
-  local shared = {
-    apache = function()
-      return require("support.apache").start { mpm = "prefork" }
-    end,
-    celery = function()
-      return require("support.celery").start {}
-    end,
-    puma = function()
-      return require("support.puma").start {}
-    end,
-    unicorn = function()
-      return require("support.unicorn").start {}
-    end,
-  }
-  for container, start_shared in pairs(shared) do
-    it("finds nothing in a plain " .. container, function()
-      local server = start_shared()
+  for _, row in ipairs(SHARED) do
+    -- Also at the fork of a replacement, by a master that serves.
+    local function look(t)
+      local server = row.start(t or {})
       local first = servers.wait_said(server, "PostFork", 2, 30)
-      if container ~= "celery" then
+      if row.replaces ~= false then
         signal.kill(first[1].pid, signal.SIGKILL)
         servers.wait_said(server, "PostFork", #servers.said(server, "PostFork") + 1, 30)
       end
       local object = support.debug(server.ini)
-      assert.equal(container, object.masters[1].container)
-      assert.same({}, ids(object.findings))
+      assert.equal(row.container, object.masters[1].container)
+      return ids(object.findings), server
+    end
+
+    it("finds nothing in a plain " .. row.name, function()
+      assert.same({}, (look()))
+    end)
+
+    it("finds what is not safe, and nothing else, in " .. row.name, function()
+      local peer, expected = start_peer(), {}
+      local found, server = look(row.unsafe(peer))
+      for word in row.words:gmatch "%w+" do
+        table.insert(expected, named(ID[word], server, peer))
+      end
+      assert.same(sorted(expected), found)
     end)
   end
 

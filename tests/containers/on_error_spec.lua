@@ -3,6 +3,7 @@
 -- What on_error comes to in each container, at each event: the table of adapters/README.md, row by row against the real servers. A
 -- container is added by a row in `containers`.
 local apache = require "support.apache"
+local celery = require "support.celery"
 local signal = require "posix.signal"
 local servers = require "support.server"
 local support = require "support"
@@ -19,7 +20,20 @@ http { access_log off; client_body_temp_path t; proxy_temp_path t; fastcgi_temp_
   server { listen 127.0.0.1:%d; return 200 ok; } }
 ]]
 
--- command(directory, port): the server's argv, with env; its ini is app.ini. end_worker: the signal that ends a worker in order. stop:
+-- Starts one with the script beside those of all.
+local function started_by(module, options)
+  return function(script)
+    local t = { hooks = { ["fail.lua"] = script } }
+    for name, value in pairs(options or {}) do
+      t[name] = value
+    end
+    return require("support." .. module).start(t)
+  end
+end
+
+-- command(directory, port): the server's argv, with env; its ini is app.ini; or start(script). reload: the signal, where it is not HUP.
+-- lacks: an event that it does not have. late: the last workers see by themselves that the master has gone. ready: what it
+-- says when it looks after its workers. end_worker: the signal that ends a worker in order. stop:
 -- the server's own. quick: another one, where it tells its workers of the first through a pipe that one which waits does not read; false:
 -- it has none. status(event): what the server exits with after stop_server. never: what its log has not, since all ends in order.
 local containers = {
@@ -65,10 +79,26 @@ local containers = {
     status = function()
       return 0
     end },
+  { name = "Puma", start = started_by "puma", stop = "INT", reload = "USR1", lacks = "ChildExit", end_worker = signal.SIGTERM,
+    status = function()
+      return 0
+    end },
+  { name = "Unicorn", start = started_by "unicorn", stop = "QUIT", quick = "TERM", end_worker = signal.SIGQUIT,
+    status = function()
+      return 0
+    end },
+  { name = "Celery", start = started_by("celery", { ready = false }), stop = "TERM", quick = false, end_worker = signal.SIGTERM,
+    late = true, ready = "@[^\n]+ ready%.",
+    status = function(event) -- 5.2 loses the status of a worker program that ran
+      return (event == "MasterReady" or event == "Reload" or event ~= "Shutdown" and celery.is_newer()) and 1 or 0
+    end },
 }
 
 -- Starts a server with one more script.
 local function start(container, script)
+  if container.start then
+    return container.start(script)
+  end
   local directory, port = servers.application { ["fail.lua"] = script }, support.free_port()
   support.write(directory .. "/app.ini", "[forksafe]\nscripts = hooks\n")
   support.write(directory .. "/app.py", APP)
@@ -79,16 +109,23 @@ local function start(container, script)
   return server
 end
 
+local function kill_one(container, server, number)
+  if container.ready then
+    server:wait_for(container.ready, 20)
+  end
+  signal.kill(servers.said(server, "PostWorkerInit")[1].pid, number)
+end
+
 -- What makes an event happen in a server that has started.
 local causes = {
   WorkerExit = function(container, server)
-    signal.kill(servers.said(server, "PostWorkerInit")[1].pid, container.end_worker)
+    kill_one(container, server, container.end_worker)
   end,
-  ChildExit = function(_, server)
-    signal.kill(servers.said(server, "PostWorkerInit")[1].pid, signal.SIGKILL)
+  ChildExit = function(container, server)
+    kill_one(container, server, signal.SIGKILL)
   end,
-  Reload = function(_, server)
-    server:signal "HUP"
+  Reload = function(container, server)
+    server:signal(container.reload or "HUP")
   end,
   Shutdown = function(container, server)
     server:signal(container.stop)
@@ -119,6 +156,17 @@ local function alive(list)
   return pids
 end
 
+-- Those of a list that this container has.
+local function of(container, events)
+  local list = {}
+  for _, event in ipairs(events) do
+    table.insert(list, event ~= container.lacks and event or nil)
+  end
+  return list
+end
+
+setup(celery.setup)
+
 for _, container in ipairs(containers) do
   describe("on_error under " .. container.name, function()
     it("= log goes on at every event", function()
@@ -126,13 +174,13 @@ for _, container in ipairs(containers) do
       local first = servers.wait_said(server, "PostWorkerInit", WORKERS)
       causes.ChildExit(container, server)
       servers.wait_said(server, "PostWorkerInit", WORKERS + 1)
-      server:signal "HUP"
-      servers.wait_said(server, "PostWorkerInit", 2 * WORKERS + 1)
+      causes.Reload(container, server)
+      servers.wait_said(server, "PostWorkerInit", 2 * WORKERS + 1, 20)
       support.eventually("the first workers are gone", function()
         return #alive(first) == 0 and #server:children() == WORKERS
       end)
       servers.finish(server, container.stop)
-      for _, event in ipairs(EVENTS) do
+      for _, event in ipairs(of(container, EVENTS)) do
         assert.truthy(server:output():find("Application" .. event .. ": subscriber 'fail " .. event .. "' failed: ", 1, true), event)
       end
       assert.is_nil(server:output():find("not available here", 1, true))
@@ -154,10 +202,10 @@ for _, container in ipairs(containers) do
         assert.same({ true, true }, { others[1] ~= nil, others[3] ~= nil })
         assert.is_true(support.debug(server.ini).masters[1].retired > #pauses)
         assert.is_nil(container.never and server:output():find(container.never))
-        if event == "PostFork" then -- while it waits, a stop is heard
+        if event == "PostFork" and container.quick ~= false then -- while it waits, a stop is heard
           server:wait_for("retires in 3%.2 s", 15)
-        else
-          server:signal "HUP"
+        elseif event == "PostWorkerInit" then
+          causes.Reload(container, server)
           support.eventually("a reload begins anew", function()
             return servers.count(server:output(), "retires in 0%.0 s") >= 2
           end, 15)
@@ -174,7 +222,7 @@ for _, container in ipairs(containers) do
       servers.wait_said(server, "PostWorkerInit", WORKERS)
       causes.ChildExit(container, server)
       servers.wait_said(server, "PostWorkerInit", WORKERS + 1)
-      for _, event in ipairs(IN_MASTER) do
+      for _, event in ipairs(of(container, IN_MASTER)) do
         assert.equal(1, servers.count(server:output(), "subscriber 'fail " .. event .. "' of Application" .. event
           .. ": on_error = retire_worker is not available here: this event is not in a worker; its failures are only logged"), event)
       end
@@ -184,12 +232,17 @@ for _, container in ipairs(containers) do
       assert.equal(1, #servers.said(server, "Shutdown"))
     end)
 
-    for _, event in ipairs(EVENTS) do
+    for _, event in ipairs(of(container, EVENTS)) do
       it("= stop_server at " .. event .. " ends the server in order", function()
         local server = start(container, failing({ event }, "stop_server"))
         cause(container, server, event)
         assert.same({ "exited", container.status(event) }, { server:wait(15) }, server:output())
         assert.equal(1, #servers.said(server, "Shutdown"), server:output())
+        if container.late then
+          support.eventually("the last workers have gone", function()
+            return #support.orphans() == 0
+          end)
+        end
         assert.same({}, support.orphans())
         assert.is_nil(server:output():find "Traceback")
       end)

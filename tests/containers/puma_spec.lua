@@ -30,9 +30,9 @@ local function wait_ended(server)
 end
 
 -- The one description of a start: who is forked and who answers recorded it, and nobody else.
-local function assert_hooked(server)
+local function assert_hooked(server, seconds)
   local workers = answering(server)
-  return servers.assert_recorded(server, { workers = workers, seconds = 5, container = "puma", hooks = {
+  return servers.assert_recorded(server, { workers = workers, seconds = seconds or 5, container = "puma", hooks = {
     MasterReady = "before_fork", PreFork = "on_worker_fork", PostFork = "on_worker_boot", PostWorkerInit = "state_running",
   } }), workers
 end
@@ -70,7 +70,7 @@ describe("Puma", function()
     local server = start { package = support.without_line(support.paths.ruby, 'guard%("forksafe_emit"') }
     answering(server)
     support.fails(function()
-      assert_hooked(server)
+      assert_hooked(server, 1)
     end)
   end)
 
@@ -224,25 +224,7 @@ describe("without workers", function()
   end)
 end)
 
-describe("on_error", function()
-  for _, event in ipairs { "PostFork", "PostWorkerInit" } do
-    it("= retire_worker at " .. event .. " ends the worker in order, and Puma replaces it", function()
-      local server = start { hooks = { ["fail.lua"] = ([[
-        local forks = 0
-        forksafe.subscribe("ApplicationPreFork", function() forks = forks + 1 end)
-        forksafe.subscribe("Application%s", function() if forks == 2 then error "not fit" end end,
-          { name = "fail", on_error = "retire_worker" })
-      ]]):format(event) } }
-      local workers = pids_in(wait_said(server, event, 4))
-      local ended = wait_said(server, "WorkerExit", 1)
-      assert.equal(1, #ended)
-      assert.equal(2, ended[1].worker)
-      assert.is_true(has(workers, ended[1].pid))
-      assert.is_false(has(answering(server), ended[1].pid))
-      assert.equal(0, finish(server, "INT"))
-    end)
-  end
-
+describe("on_error", function() -- of a cluster; the rest is in on_error_spec.lua
   it("= retire_worker does not spin where every worker fails, and INT ends the server at once", function()
     local server = start { keys = "forksafe.scripts = %(here)s/hooks\nforksafe.on_error = retire_worker",
       hooks = { ["postfork.lua"] = "return function() error 'never fit' end" } }
@@ -254,19 +236,16 @@ describe("on_error", function()
     assert.is_true(support.now() - begun < 4)
   end)
 
-  for _, event in ipairs { "MasterReady", "PreFork", "PostFork", "PostWorkerInit", "WorkerExit", "Reload" } do
-    it("= stop_server at " .. event .. " ends the cluster in order", function()
-      local server = start { hooks = { ["fail.lua"] =
-        ("forksafe.subscribe('Application%s', function() error 'no' end, { on_error = 'stop_server' })\n"):format(event) } }
-      if event == "Reload" or event == "WorkerExit" then
-        answering(server)
-        server:signal "USR1"
-      end
-      assert.same({ "exited", 0 }, { server:wait(20) }, server:output())
-      assert.equal(1, #said(server, "Shutdown"))
-      assert.equal(1, count(server:output(), "Goodbye!"))
-    end)
-  end
+  it("= stop_server at a worker's end ends the cluster that restarts", function()
+    local server = start { hooks = { ["fail.lua"] =
+      "forksafe.subscribe('ApplicationWorkerExit', function() error 'no' end, { on_error = 'stop_server' })\n" } }
+    ready(server)
+    server:signal "USR2"
+    assert.same({ "exited", 0 }, { server:wait(20) }, server:output())
+    assert.equal(1, #said(server, "Shutdown"))
+    assert.equal(3, #said(server, "PostFork"))
+    assert.equal(1, count(server:output(), "Goodbye!"))
+  end)
 
   it("= stop_server in a worker that is forked from the mold ends the cluster", function()
     local server = start { config = THREE .. "fork_worker\n", hooks = { ["fail.lua"] = [[

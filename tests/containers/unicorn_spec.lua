@@ -32,9 +32,9 @@ local function adopt_master(server)
 end
 
 -- The one description of a start: who is forked and who answers recorded it, and nobody else.
-local function assert_hooked(server)
+local function assert_hooked(server, seconds)
   local workers = answering(server)
-  return servers.assert_recorded(server, { workers = workers, seconds = 5, container = "unicorn", hooks = {
+  return servers.assert_recorded(server, { workers = workers, seconds = seconds or 5, container = "unicorn", hooks = {
     MasterReady = "before_fork", PreFork = "before_fork", PostFork = "after_fork", PostWorkerInit = "after_worker_ready",
   } }), workers
 end
@@ -67,7 +67,7 @@ describe("Unicorn", function()
     local server = start { package = support.without_line(support.paths.ruby, 'guard%("forksafe_emit"') }
     answering(server)
     support.fails(function()
-      assert_hooked(server)
+      assert_hooked(server, 1)
     end)
   end)
 
@@ -221,39 +221,18 @@ describe("USR2", function()
   end)
 end)
 
-describe("on_error", function()
-  for _, event in ipairs { "PostFork", "PostWorkerInit" } do
-    it("= retire_worker at " .. event .. " ends the worker, and Unicorn replaces it", function()
-      local server = start { hooks = { ["fail.lua"] = ([[
-        local forks = 0
-        forksafe.subscribe("ApplicationPreFork", function() forks = forks + 1 end)
-        forksafe.subscribe("Application%s", function() if forks == 2 then error "not fit" end end,
-          { name = "fail", on_error = "retire_worker" })
-      ]]):format(event) } }
-      wait_said(server, "PostWorkerInit", event == "PostFork" and 3 or 4)
-      local ended = wait_said(server, "ChildExit", 1)
-      assert.equal(1, #ended)
-      assert.same({ 2, "1/nil" }, { ended[1].worker, ended[1].child:match "/(.*)" })
-      assert.equal(ended[1].child:match "^%d+", tostring(said(server, "WorkerExit")[1].pid))
-      assert.equal(3, #answering(server))
-      assert.equal(0, finish(server, "QUIT"))
-    end)
-  end
-
-  for _, event in ipairs { "MasterReady", "PreFork", "PostFork", "PostWorkerInit", "WorkerExit", "ChildExit", "Reload" } do
-    it("= stop_server at " .. event .. " ends the server in order", function()
-      local server = start { hooks = { ["fail.lua"] =
-        ("forksafe.subscribe('Application%s', function() error 'no' end, { on_error = 'stop_server' })\n"):format(event) } }
-      if event == "Reload" or event == "WorkerExit" or event == "ChildExit" then
-        answering(server)
-        server:signal "HUP"
-      end
-      assert.same({ "exited", 0 }, { server:wait(20) }, server:output())
-      assert.equal(1, #said(server, "Shutdown"))
-      assert.equal(1, count(server:output(), "master complete"))
-      assert.is_nil(support.read(server.directory .. "/pid"))
-    end)
-  end
+describe("on_error = retire_worker", function() -- the rest is in on_error_spec.lua
+  it("ends the worker with status 1, after WorkerExit", function()
+    local server = start { hooks = { ["fail.lua"] = [[
+      local forks = 0
+      forksafe.subscribe("ApplicationPreFork", function() forks = forks + 1 end)
+      forksafe.subscribe("ApplicationPostFork", function() if forks == 2 then error "not fit" end end, { on_error = "retire_worker" })
+    ]] } }
+    local ended = wait_said(server, "ChildExit", 1)[1]
+    assert.same({ 2, "1/nil" }, { ended.worker, ended.child:match "/(.*)" })
+    assert.equal(ended.child:match "^%d+", tostring(said(server, "WorkerExit")[1].pid))
+    assert.equal(3, #answering(server))
+  end)
 end)
 
 describe("a failure of forksafe", function()

@@ -72,9 +72,9 @@ function M.it(promise, where, name, test)
 end
 
 -- Cells by promise and column: how many tests began and how many passed.
-local function read_cells(path)
+local function read_cells(file)
   local cells = {}
-  for line in io.lines(path) do
+  for line in file:lines() do
     local promise, column, word = line:match "^(%d+) (%w+) (%w+)$"
     local row = cells[tonumber(promise)] or {}
     cells[tonumber(promise)] = row
@@ -94,10 +94,10 @@ local function text_of(row, column)
 end
 
 --- Prints the table of the lines that the tests left in a file. Promises that no test of tests/promises was run for are left out.
----@param path string
+---@param file file*
 ---@return integer empty cells for which no test was run
-function M.print(path)
-  local cells, empty = read_cells(path), 0
+function M.print(file)
+  local cells, empty = read_cells(file), 0
   local heads = {}
   for i, column in ipairs(M.CONTAINERS) do
     heads[i] = ("%-8s"):format(column)

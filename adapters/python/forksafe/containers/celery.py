@@ -14,7 +14,9 @@ for Celery's loop: one that ends before that would end the server.
 import atexit
 import mmap
 import os
+import re
 import signal
+import socket
 import sys
 import time
 
@@ -27,6 +29,7 @@ from celery.exceptions import WorkerTerminate
 from celery.platforms import EX_FAILURE
 from celery.utils.log import worker_logger
 from celery.worker import state
+from kombu import Connection
 
 from forksafe._host import Host
 from forksafe._library import ERRORS, OK, STOP
@@ -45,7 +48,7 @@ BEFORE_CREATE = getattr(signals, "worker_before_create_process", None)  # from C
 
 # Found by the audit, and by design: a process of the pool never uses the master's event loop, and of billiard's
 # counters in temporary files only the memory is shared.
-KNOWN = "shared-epoll\nshared-file:*/pymp-*"
+KNOWN = ("shared-epoll", "shared-file:*/pymp-*")
 
 REEXECUTED = "FORKSAFE_CELERY_MASTER"  # in the environment: the pid of the master that opened forksafe
 LOOK_SECONDS = 5.0  # how often the master looks for processes that ended and are not replaced, as Celery itself does
@@ -123,6 +126,7 @@ def _ready(sender, **_):
     """Celery's loop is about to begin: until its first turn no process may end."""
     if not _master:
         return
+    _heed()
     if sender.hub is None or state.should_stop is not None:
         _shared[LOOPING] = 1
     else:
@@ -216,6 +220,7 @@ def _worker_exits(**_):
 
 def _look_for_exits():
     """ApplicationChildExit, in the master, for each process that ended: before it is replaced, else soon."""
+    _heed()
     for slot, process in sorted(_processes.items()):
         code = process.exitcode
         if code is not None and _processes.pop(slot, None):
@@ -235,7 +240,49 @@ def _open(worker, problem):
     points = dict(POINTS)
     if BEFORE_CREATE is not None and worker.use_eventloop:
         points["PRE_FORK"] = BEFORE_CREATE.name
-    return _host.open(worker.app.conf.get("forksafe_ini"), __version__, points, problem=problem, known=KNOWN)
+    return _host.open(worker.app.conf.get("forksafe_ini"), __version__, points, problem=problem, known=_known(worker))
+
+
+def _known(worker):
+    """Patterns of findings that are Celery's own business. A process forked later inherits the master's connections to
+    the broker and the result backend, and kombu gives it new ones. Without an event loop threads of the master fork,
+    beside each other and the main thread; they are called as the program is."""
+    patterns = list(KNOWN)
+    if not worker.use_eventloop:
+        with open("/proc/self/comm", encoding="utf-8", errors="replace") as name:
+            patterns.append("lost-thread:" + re.sub(r"\d+", "*", name.read().rstrip("\n")))
+    for peer in _peers(worker.app):
+        patterns.append("shared-connection:" + peer)
+    return "\n".join(patterns)
+
+
+def _peers(app):
+    """What connections to the broker and the result backend of the configuration have at their other end. Nothing
+    where kombu does not know how to connect, or the host has no address: Celery says that itself."""
+    peers, backend = set(), app.conf.result_backend
+    connects = [app.connection_for_read, app.connection_for_write]
+    if isinstance(backend, str) and "://" in backend:
+        connects.append(lambda: Connection(backend))
+    for connect in connects:
+        try:
+            first = connect()
+            for connection in [Connection(url) for url in first.alt] or [first]:
+                peers.update(_addresses(connection.info()))
+        except Exception:  # a transport may raise anything
+            continue
+    return sorted(peers)
+
+
+def _addresses(info):
+    """A path, or each address of the host, with the port."""
+    host, port = info["hostname"], info["port"]
+    if "socket://" in host:
+        return [host.partition("socket://")[2].partition("?")[0]]
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM) if port else []
+    except OSError:
+        return []
+    return ["[%s]:%d" % at[:2] if ":" in at[0] else "%s:%d" % at[:2] for *_, at in found]
 
 
 def _problem(pool):
@@ -249,9 +296,16 @@ def _emit(event, slot=0, role="master", child=(0, 0, 0)):
     _host.tell(event)
     if role == "master" and verdict == STOP and _shared is not None and not _shared[STOPPING]:
         _shared[STOPPING] = 1
-        state.should_stop = EX_FAILURE
         _host.log("error", "forksafe: the worker stops: a subscriber with on_error = stop_server failed")
+        _heed()
     return verdict
+
+
+def _heed():
+    """In the master: begins a warm shutdown where one of its processes, or itself, has asked for it. Celery looks at
+    this in its loop. A signal would raise in whatever the master does, and be lost where it forks."""
+    if _shared[STOPPING] and state.should_stop is None:
+        state.should_stop = EX_FAILURE
 
 
 def _obey(verdict):
@@ -271,7 +325,6 @@ def _stop_master():
         _shared[STOPPING] = 1
         text = "forksafe: process %d stops the worker: a subscriber with on_error = stop_server failed"
         _host.log("error", text % os.getpid())
-        os.kill(_master, signal.SIGTERM)
 
 
 def _wait_for_master():

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: MIT
 #
 # Puma: what lib/puma/plugin/forksafe.rb starts. One object, made in the master before it loads the application;
-# workers have it by the fork. With fork_worker the first worker is a mold: it serves, and the others are forked from it.
+# workers have it by the fork. With fork_worker the first worker is a mold: it serves, and the others are forked from
+# it.
 #
 # A phased restart (USR1) opens forksafe again in the master. A restart (USR2) executes the master anew, under its pid:
 # the program that follows opens the same journal. A refork makes new workers from the mold, and reads nothing again.
@@ -57,11 +58,10 @@ module Forksafe
                  cannot: @clustered ? 0 : Library::CANNOT_RETIRE, known: known)
     end
 
-    # Puma's own threads have names. One that is not served yet has the process's, and so has the main thread of the
-    # mold, where another one forks.
+    # Puma's own threads have names, but one that has not run yet has the process's: those of pumactl's server.
     def known
       names = ["puma *"]
-      names << File.read("/proc/self/comm").chomp.gsub(/\d+/, "*") if @options[:fork_worker] || @options[:control_url]
+      names << File.read("/proc/self/comm").chomp.gsub(/\d+/, "*") if @options[:control_url]
       names.map { |name| "lost-thread:#{name}" }
     end
 
@@ -196,6 +196,8 @@ module Forksafe
 
       @ask_stop.write_nonblock("!", exception: false)
       Process.kill(:INT, @master)
+    rescue Errno::ESRCH # it is gone
+      nil
     end
   end
 end

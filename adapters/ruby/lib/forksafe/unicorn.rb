@@ -52,7 +52,7 @@ module Forksafe
 
       def after_fork(server, worker)
         open(server, Process.ppid) if @unread # worker_exec: a program anew
-        @worker, @pid = worker, Process.pid
+        @worker, @pid, @parent = worker, Process.pid, Process.ppid
         obey(emit(:POST_FORK, :worker, worker))
       end
 
@@ -66,7 +66,7 @@ module Forksafe
         stop(@master) if worker && emit(:CHILD_EXIT, :master, worker, child) == Library::STOP
       end
 
-      def worker_exit = emit(:WORKER_EXIT, :worker, @worker) == Library::STOP && stop(Process.ppid)
+      def worker_exit = emit(:WORKER_EXIT, :worker, @worker) == Library::STOP && stop(@parent)
 
       def read_again(server)
         begins, @master = @master ? :RELOAD : :MASTER_READY, Process.pid
@@ -89,11 +89,11 @@ module Forksafe
       end
 
       def obey(verdict) # ends this worker where it has to: to be replaced, or with the server
-        stop(Process.ppid) if verdict == Library::STOP
+        stop(@parent) if verdict == Library::STOP
         exit 1 unless verdict == Library::OK
       end
 
-      def stop(master) = Process.kill(:QUIT, master)
+      def stop(master) = [Process.pid, Process.ppid].include?(master) && Process.kill(:QUIT, master) # else it is gone
     end
   end
 end
