@@ -7,6 +7,7 @@
 #   tests/run.sh WORD...     the specs whose path has one of the words ("lint" stands for the source checks)
 #   tests/run.sh --newest    what of the two is asked for, and the specs of tests/newest too: with the newest of PyPI
 #                            instead of Debian's, in a virtual environment; an index that cannot be reached is a failure
+#   tests/run.sh --long      the promises (tests/promises) alone, with their full numbers
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/../examples/setup.sh"
 cd "$root"
@@ -21,6 +22,7 @@ packages_for_celery=(celery redis-server python3-redis python3-gevent python3-ev
 packages_for_preload=(php8.2-fpm libfcgi-bin postgresql-15 postgresql-client-15)
 packages_for_bridges=(libpython3.11 ruby puma openssl postgresql-15 ruby-pg ruby-activerecord python3-sqlalchemy python3-psycopg2 python3-pymongo
     python3-pycryptodome python3-confluent-kafka)
+packages_for_promises=(libnginx-mod-http-lua)
 packages_for_tests=(lua-busted lua-posix lua-cjson lua-socket lua-filesystem
     liblua5.3-dev libjemalloc2 binutils git strace)
 packages_for_page=(chromium fonts-dejavu-core nodejs) # and npm, where no other one is there
@@ -30,14 +32,19 @@ packages_for_lint=(lua-check clang-format clang-tidy cppcheck python3-pyflakes)
 packages_for_newest=(python3-venv python3-dev) # uWSGI of PyPI is built here
 newest_from_pypi=(uwsgi gunicorn 'celery[redis]' gevent eventlet pyramid-debugtoolbar pyramid-forksafe django django-debug-toolbar) # newer than what Debian has of them
 
-spec_seconds=300 # how long one spec file may take
+spec_seconds=600 # how long one spec file may take
 options=(-DFORKSAFE_TESTS=ON -DFORKSAFE_UWSGI=ON -DFORKSAFE_PYTHON=ON -DFORKSAFE_RUBY=ON -DFORKSAFE_NGINX=ON -DFORKSAFE_APACHE=ON -DFORKSAFE_WERROR=ON -DFORKSAFE_SANITIZE=)
 
 passed=0
 failed=0
 newest=
+long=
 if [ "${1-}" = --newest ]; then
     newest=yes
+    shift
+elif [ "${1-}" = --long ]; then
+    long=yes
+    spec_seconds=3000
     shift
 fi
 words=("$@")
@@ -125,7 +132,7 @@ tidy_c() {
 }
 
 check_sources() {
-    selected lint || return 0
+    [ -z "$long" ] && selected lint || return 0
     say "checking the sources"
     check "the C sources are formatted (clang-format)" format_c
     check "the Lua sources have no warning (luacheck)" lint_lua
@@ -142,6 +149,7 @@ run_spec() {
     printf '\n%s\n' "$spec"
     rm -f "$scratch/result"
     as_root env TMPDIR="$scratch" FORKSAFE_BUILD="$build" FORKSAFE_TEST_RESULT="$scratch/result" \
+        FORKSAFE_LONG="${long:+1}" FORKSAFE_PROMISES="$scratch/promises" \
         PATH="$PATH" LC_ALL="$LC_ALL" timeout --foreground -k 10 "$spec_seconds" \
         /usr/bin/luajit /usr/bin/busted --output=support.report "$spec" </dev/null || status=$?
     if [ ! -s "$scratch/result" ]; then
@@ -249,9 +257,20 @@ run_newest_specs() {
     run_specs "$@"
 }
 
+# The table of promises and containers, as far as their tests ran. In the long form an empty cell is a failure.
+print_promises() {
+    [ -s "$scratch/promises" ] || return 0
+    echo
+    if ! (cd tests && /usr/bin/luajit -e 'os.exit(require("support.promises").print(io.stdin) == 0)' <"$scratch/promises") &&
+        [ -n "$long" ] && [ ${#words[@]} -eq 0 ]; then
+        say "the table of promises has empty cells"
+        failed=$((failed + 1))
+    fi
+}
+
 compare_count() {
     local counts=tests/count count
-    [ ${#words[@]} -eq 0 ] || return 0
+    [ ${#words[@]} -eq 0 ] && [ -z "$long" ] || return 0
     count=$(<tests/count)
     if [ -n "$newest" ]; then
         counts="tests/count and tests/newest/count"
@@ -266,16 +285,16 @@ compare_count() {
 }
 
 trap finish EXIT
-mapfile -t specs < <(specs_in tests/spec tests/containers)
+mapfile -t specs < <(if [ -n "$long" ]; then specs_in tests/promises; else specs_in tests/spec tests/containers tests/promises; fi)
 mapfile -t newest_specs < <([ -z "$newest" ] || specs_in tests/newest)
 if [ ${#specs[@]} -eq 0 ] && [ ${#newest_specs[@]} -eq 0 ] && ! selected lint; then
-    fail "no spec in tests/spec, tests/containers${newest:+, tests/newest} has '${words[*]}' in its name"
+    fail "no spec in tests/spec, tests/containers, tests/promises${newest:+, tests/newest} has '${words[*]}' in its name"
 fi
 make_build_directory
 read -ra luajit <<<"$(luajit_packages)"
 read -ra npm <<<"$(npm_packages)"
 install_packages "${packages_to_build[@]}" "${luajit[@]}" "${packages_for_servers[@]}" \
-    "${packages_for_plugins[@]}" "${packages_for_apache[@]}" "${packages_for_preload[@]}" "${packages_for_celery[@]}" "${packages_for_ruby[@]}" "${packages_for_bridges[@]}" "${packages_for_tests[@]}" "${packages_for_metrics[@]}" "${packages_for_lint[@]}" \
+    "${packages_for_plugins[@]}" "${packages_for_apache[@]}" "${packages_for_preload[@]}" "${packages_for_celery[@]}" "${packages_for_ruby[@]}" "${packages_for_bridges[@]}" "${packages_for_tests[@]}" "${packages_for_promises[@]}" "${packages_for_metrics[@]}" "${packages_for_lint[@]}" \
     "${packages_for_page[@]}" "${npm[@]}" \
     ${newest:+"${packages_for_newest[@]}"}
 need_root "to run the servers under test"
@@ -286,6 +305,7 @@ chmod 755 "$scratch" # servers under test change their user
 check_sources
 run_specs "${specs[@]}"
 run_newest_specs "${newest_specs[@]}"
+print_promises
 echo
 compare_count
 complete=yes

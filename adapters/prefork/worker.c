@@ -170,7 +170,7 @@ _Noreturn static void run_script(const struct fks_prefork_birth *birth)
     watch_for_stop(birth);
     script_runs = true;
     sigprocmask(SIG_SETMASK, &birth->mask, NULL);
-    int status = fks_worker_script_run(birth->script, birth->worker);
+    int status = fks_worker_script_run(birth->script, birth->plan->ini, birth->worker);
     end_script(birth, status);
 }
 

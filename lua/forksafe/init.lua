@@ -243,8 +243,17 @@ globals.forksafe = forksafe
 local loaded = { forksafe = forksafe } -- by module name, or path of a script
 local LOADING = {}
 
+-- Whether it is bytecode; LuaJIT looks for that behind a mark of byte order and a first line with "#" too.
+local function is_bytecode(text)
+  local at = text:find "^\239\187\191" and 4 or 1
+  if text:byte(at) == 35 then
+    at = text:match("[^\r\n]*[\r\n]*()", at)
+  end
+  return text:byte(at) == 27
+end
+
 local function compile(text, chunk_name)
-  if text:byte(1) == 27 then
+  if is_bytecode(text) then
     error(chunk_name:sub(2) .. ": this is bytecode; forksafe loads Lua sources only", 0)
   end
   local chunk, message = native.load(text, chunk_name)

@@ -145,7 +145,8 @@ static int run(int argc, char **argv)
     struct fks_target *targets;
     size_t count;
     struct fks_error error;
-    setvbuf(stdout, NULL, _IOFBF, 1 << 16);
+    static char buffer[1 << 16]; /* glibc takes a size only with a buffer */
+    setvbuf(stdout, buffer, _IOFBF, sizeof buffer);
     int rc = fks_target_open_all(&targets, &count, options.where.target, options.where.previous,
                                  note, &error);
     if (!rc)

@@ -278,7 +278,8 @@ static int show_all(const struct options *options, struct fks_error *error)
     };
     log.batch.difference = log.printer.writing.stream.clock_difference =
         fks_json_clock_difference();
-    setvbuf(stdout, NULL, _IOFBF, 1 << 16); /* flushed at each look */
+    static char buffer[1 << 16]; /* glibc takes a size only with a buffer; flushed at each look */
+    setvbuf(stdout, buffer, _IOFBF, sizeof buffer);
     int rc = show(&log, error);
     fks_log_batch_clear(&log.batch);
     fks_log_journals_finish(&log.journals);

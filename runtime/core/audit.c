@@ -218,16 +218,13 @@ static bool is_known(int index, uint32_t objects)
     return finding && !finding->is_pending;
 }
 
-void fks_audit_arrive(void)
+/* Apart, since a child without the audit would copy a page of its stack for the array. */
+static __attribute__((noinline)) void tell_inherited(void)
 {
     struct {
         uint32_t objects;
         int descriptor; /* of the first */
     } has[FORKSAFE_FINDINGS] = {{0}};
-    int errno_before = errno;
-    if (!fks_audit_inherited() || audit.arrived == getpid())
-        return;
-    audit.arrived = getpid();
     for (size_t i = 0; i < audit.count; i++) {
         const struct fks_audit_entry *entry = &audit.entries[i];
         if (entry->finding < 0 || is_known(entry->finding, has[entry->finding].objects) ||
@@ -246,6 +243,15 @@ void fks_audit_arrive(void)
         if (workers == 1 && finding->is_pending && i < LOGGED)
             tell(finding);
     }
+}
+
+void fks_audit_arrive(void)
+{
+    if (!fks_audit_inherited() || audit.arrived == getpid())
+        return;
+    int errno_before = errno;
+    audit.arrived = getpid();
+    tell_inherited();
     errno = errno_before;
 }
 

@@ -154,20 +154,21 @@ static uint32_t run_length(const struct fks_record_ref *refs, size_t left)
     return length;
 }
 
-static void write_record(struct fks_debug_writing *writing, const struct fks_record_ref *ref,
-                         const struct forksafe_record *record)
+static void write_record(struct fks_debug_writing *writing, struct fks_json_alike *alike,
+                         const struct fks_record_ref *ref, const struct forksafe_record *record)
 {
     struct fks_reader *reader = writing->gathered.readers[ref->reader];
     json_t *object = fks_debug_record(writing, reader, record, ref->live);
     if (writing->gathered.view->keys)
         json_object_set_new(object, "key", fks_debug_record_key(reader, ref->slot, ref->number));
-    fks_json_item(&writing->stream, object);
+    fks_json_item_alike(&writing->stream, alike, object);
 }
 
 static void write_records(struct fks_debug_writing *writing)
 {
     const struct fks_gathered *gathered = &writing->gathered;
     struct forksafe_record records[FKS_READER_RUN];
+    struct fks_json_alike alike = {0};
     fks_json_list(&writing->stream, "records");
     for (size_t at = 0; at < gathered->record_count && !writing->stream.failed;) {
         const struct fks_record_ref *refs = &gathered->records[at];
@@ -176,9 +177,10 @@ static void write_records(struct fks_debug_writing *writing)
                                            refs->number, length, records);
         for (uint32_t i = 0; i < read; i++)
             if (records[i].sequence)
-                write_record(writing, &refs[i], &records[i]);
+                write_record(writing, &alike, &refs[i], &records[i]);
         at += read ? read : length;
     }
+    fks_json_alike_finish(&alike);
     fks_json_list_end(&writing->stream);
 }
 

@@ -10,7 +10,8 @@
 #include <sys/random.h>
 #include <time.h>
 
-#define DIGITS 12 /* of a real: nanoseconds below a quarter of an hour */
+#define DIGITS     12 /* of a real: nanoseconds below a quarter of an hour */
+#define LEAST_ROOM 64 /* for a dump; more is made where it is not enough */
 
 /* --- the stream --- */
 
@@ -88,24 +89,44 @@ static void put_safe(struct fks_json_stream *stream, const char *text, size_t le
     put(stream, text + begin, length - begin);
 }
 
-void fks_json_value(struct fks_json_stream *stream, json_t *value)
+/* Room for `size` bytes; what stands there stays. */
+static bool make_room(char **text, size_t *room, size_t size)
+{
+    if (size <= *room)
+        return true;
+    char *more = realloc(*text, size * 2);
+    if (!more)
+        return false;
+    *text = more;
+    *room = size * 2;
+    return true;
+}
+
+/* Dumps a value behind the first `used` bytes of a text that grows. Returns the bytes of it, 0: no
+ * memory. */
+static size_t dump(const struct fks_json_stream *stream, const json_t *value, size_t used,
+                   char **text, size_t *room)
 {
     size_t flags =
         JSON_ENCODE_ANY | JSON_REAL_PRECISION(DIGITS) | (stream->indent ? 0 : JSON_COMPACT);
-    size_t length = value ? json_dumpb(value, stream->buffer, stream->size, flags) : 0;
-    if (length > stream->size) {
-        free(stream->buffer);
-        stream->size = length * 2;
-        stream->buffer = malloc(stream->size);
-        length = stream->buffer ? json_dumpb(value, stream->buffer, stream->size, flags) : 0;
-    }
+    if (!make_room(text, room, used + LEAST_ROOM))
+        return 0;
+    size_t length = json_dumpb(value, *text + used, *room - used, flags);
+    if (length <= *room - used)
+        return length;
+    return make_room(text, room, used + length)
+               ? json_dumpb(value, *text + used, *room - used, flags)
+               : 0;
+}
+
+void fks_json_value(struct fks_json_stream *stream, json_t *value)
+{
+    size_t length = value ? dump(stream, value, 0, &stream->buffer, &stream->size) : 0;
     json_decref(value);
-    if (!length || length > stream->size) {
-        stream->size = stream->buffer ? stream->size : 0;
+    if (length)
+        put_safe(stream, stream->buffer, length);
+    else
         stream->failed = true;
-        return;
-    }
-    put_safe(stream, stream->buffer, length);
 }
 
 /* jansson would open a file to seed its tables, and a host may not have that. */
@@ -177,13 +198,97 @@ void fks_json_list(struct fks_json_stream *stream, const char *key)
     stream->first_item = true;
 }
 
-void fks_json_item(struct fks_json_stream *stream, json_t *item)
+static void begin_item(struct fks_json_stream *stream)
 {
     if (!stream->first_item)
         put_text(stream, ",");
     stream->first_item = false;
     put_line(stream, 2);
+}
+
+void fks_json_item(struct fks_json_stream *stream, json_t *item)
+{
+    begin_item(stream);
     fks_json_value(stream, item);
+}
+
+/* What stands before the first value of an object, and before the others. */
+static const char *before_key(const struct fks_json_stream *stream, bool is_first)
+{
+    if (is_first)
+        return "{\"";
+    return stream->indent ? ", \"" : ",\"";
+}
+
+/* A member that was not there in the item before. */
+static bool begin_text(const struct fks_json_stream *stream, struct fks_json_text *text,
+                       bool is_first, const char *key)
+{
+    const char *parts[] = {before_key(stream, is_first), key, stream->indent ? "\": " : "\":"};
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
+        size_t length = strlen(parts[i]);
+        if (!make_room(&text->text, &text->room, text->before + length))
+            return false;
+        memcpy(text->text + text->before, parts[i], length);
+        text->before += length;
+    }
+    return true;
+}
+
+/* Makes the text of a member, if it is not that of this value. */
+static bool renew_text(const struct fks_json_stream *stream, struct fks_json_text *text,
+                       json_t *value)
+{
+    if (text->value == value)
+        return true;
+    json_decref(text->value);
+    text->value = json_incref(value);
+    size_t length = dump(stream, value, text->before, &text->text, &text->room);
+    text->length = text->before + length;
+    return length != 0;
+}
+
+/* Puts the item's text into the buffer, without its last brace. */
+static bool join_texts(struct fks_json_stream *stream, struct fks_json_alike *alike, json_t *item,
+                       size_t *length)
+{
+    const char *key;
+    json_t *value;
+    size_t i = 0;
+    json_object_foreach(item, key, value)
+    {
+        struct fks_json_text *text = &alike->members[i];
+        if (i == FKS_JSON_ALIKE || (!text->before && !begin_text(stream, text, i == 0, key)) ||
+            !renew_text(stream, text, value) ||
+            !make_room(&stream->buffer, &stream->size, *length + text->length + 1))
+            return false;
+        memcpy(stream->buffer + *length, text->text, text->length);
+        *length += text->length;
+        i++;
+    }
+    return i != 0;
+}
+
+void fks_json_item_alike(struct fks_json_stream *stream, struct fks_json_alike *alike, json_t *item)
+{
+    size_t length = 0;
+    bool whole = join_texts(stream, alike, item, &length);
+    json_decref(item);
+    if (!whole) {
+        stream->failed = true;
+        return;
+    }
+    stream->buffer[length++] = '}';
+    begin_item(stream);
+    put_safe(stream, stream->buffer, length);
+}
+
+void fks_json_alike_finish(struct fks_json_alike *alike)
+{
+    for (size_t i = 0; i < FKS_JSON_ALIKE; i++) {
+        json_decref(alike->members[i].value);
+        free(alike->members[i].text);
+    }
 }
 
 void fks_json_list_end(struct fks_json_stream *stream)

@@ -31,6 +31,23 @@ void fks_json_list(struct fks_json_stream *stream, const char *key);
 void fks_json_item(struct fks_json_stream *stream, json_t *item);
 void fks_json_list_end(struct fks_json_stream *stream);
 
+/* The members of the item before, as text, in the order of the object: what the next one has as the
+ * same value is not dumped again. Zeros at first. */
+#define FKS_JSON_ALIKE 16
+struct fks_json_alike {
+    struct fks_json_text {
+        json_t *value;
+        char *text; /* with what stands before the value */
+        size_t before, length, room;
+    } members[FKS_JSON_ALIKE];
+};
+
+/* fks_json_item for objects that all have the same few names (FKS_JSON_ALIKE at most, in need of no
+ * escape) in the same order. Takes ownership. */
+void fks_json_item_alike(struct fks_json_stream *stream, struct fks_json_alike *alike,
+                         json_t *item);
+void fks_json_alike_finish(struct fks_json_alike *alike);
+
 /* A value alone, after which the stream is as before: for a stream that was not begun but is zeros
  * with `sink` and `data`. Takes ownership. Its `buffer` is for free(). */
 void fks_json_value(struct fks_json_stream *stream, json_t *value);

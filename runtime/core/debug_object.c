@@ -244,11 +244,13 @@ static json_t *buckets_of(const struct forksafe_cell *cell)
 {
     static const uint64_t bounds[] = FORKSAFE_BUCKET_BOUNDS;
     json_t *buckets = json_array();
-    for (size_t i = 0; i < FORKSAFE_BUCKETS; i++)
-        json_array_append_new(
-            buckets,
-            json_pack("[o, o]", i < COUNT(bounds) ? fks_json_seconds(bounds[i]) : json_null(),
-                      fks_json_count(cell->buckets[i])));
+    for (size_t i = 0; i < FORKSAFE_BUCKETS; i++) { /* json_pack would read its format each time */
+        json_t *bucket = json_array();
+        json_array_append_new(bucket,
+                              i < COUNT(bounds) ? fks_json_seconds(bounds[i]) : json_null());
+        json_array_append_new(bucket, fks_json_count(cell->buckets[i]));
+        json_array_append_new(buckets, bucket);
+    }
     return buckets;
 }
 
@@ -344,6 +346,21 @@ const char *fks_debug_outcome(const struct forksafe_record *record, bool live)
 
 #define WORD(words, kind) ((words) ? &(words)->kind : NULL)
 
+/* `last`: the value that the object has as this member already, if any. What is equal to it stays,
+ * so that who writes the object knows it again. */
+static bool set_member(json_t *object, json_t **last, const char *name, json_t *value)
+{
+    if (!last)
+        return !json_object_set_new_nocheck(object, name, value);
+    if (*last && json_equal(*last, value)) {
+        json_decref(value);
+        return true;
+    }
+    bool is_set = !json_object_set_new_nocheck(object, name, value);
+    *last = is_set ? value : NULL;
+    return is_set;
+}
+
 json_t *fks_debug_record(const struct fks_debug_writing *writing, const struct fks_reader *reader,
                          const struct forksafe_record *record, bool live)
 {
@@ -371,7 +388,8 @@ json_t *fks_debug_record(const struct fks_debug_writing *writing, const struct f
     json_t *object = words && words->record ? json_incref(words->record) : json_object();
     bool whole = object != NULL;
     for (size_t i = 0; i < COUNT(members); i++)
-        whole &= !json_object_set_new_nocheck(object, members[i].name, members[i].value);
+        whole &=
+            set_member(object, words ? &words->values[i] : NULL, members[i].name, members[i].value);
     if (!whole) {
         json_decref(object);
         return NULL;

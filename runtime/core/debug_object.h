@@ -17,7 +17,8 @@ struct fks_debug_words {
         const void *of;
         json_t *text;
     } role, hook, event, subscriber, outcome;
-    json_t *record; /* the last one: its members are set again for the next */
+    json_t *record;                 /* the last one: its members are set again for the next */
+    json_t *values[FKS_JSON_ALIKE]; /* of `record`, whose they are */
 };
 void fks_debug_words_finish(struct fks_debug_words *words);
 

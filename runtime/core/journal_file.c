@@ -230,10 +230,11 @@ static bool read_common(int fd, struct forksafe_journal_header *header)
 static bool master_lives(const struct forksafe_journal_header *header)
 {
     uint8_t boot_id[16];
+    if (header->closed || header->master_pid <= 0 || !header->master_start_ticks ||
+        fks_process_start(header->master_pid) != header->master_start_ticks)
+        return false;
     fks_boot_id(boot_id);
-    return !header->closed && !memcmp(header->boot_id, boot_id, sizeof boot_id) &&
-           header->master_pid > 0 && header->master_start_ticks &&
-           fks_process_start(header->master_pid) == header->master_start_ticks;
+    return !memcmp(header->boot_id, boot_id, sizeof boot_id);
 }
 
 static const char *distrust(const struct stat *st, uid_t uid)

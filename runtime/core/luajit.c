@@ -8,6 +8,7 @@
 
 #include <dlfcn.h>
 #include <stddef.h>
+#include <stdlib.h>
 
 #ifndef __has_feature /* clang's; GCC has __SANITIZE_ADDRESS__ */
 #define __has_feature(x) 0
@@ -71,5 +72,23 @@ int fks_luajit_load(struct fks_error *error)
         }
     }
     handle = opened; /* never closed: states made by it live as long as the process */
+    return 0;
+}
+
+#define THREAD_ROOM 65536u /* many times what glibc takes for a thread's data of a library */
+
+int fks_luajit_use_thread(lua_State *L)
+{
+    static _Thread_local bool known __attribute__((tls_model("initial-exec")));
+    if (known)
+        return 0;
+    void *volatile room = malloc(THREAD_ROOM); /* given back, it is there for glibc */
+    if (!room)
+        return FORKSAFE_ENOMEM;
+    free(room);
+    lua_pushnil(L);
+    lua_pcall(L, 0, 0, 0); /* throws */
+    lua_settop(L, -2);
+    known = true;
     return 0;
 }

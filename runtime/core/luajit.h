@@ -108,4 +108,11 @@
  * line that names what is missing and the package that has it. */
 int fks_luajit_load(struct fks_error *error);
 
+/* LuaJIT keeps the error that it throws in data of the thread. glibc makes room for that when a
+ * thread throws its first one, and ends the process where there is none: so the first one is thrown
+ * here, when there is. Before Lua runs in a thread that may be a new one; a child has what the
+ * thread that forked had. Leaves the stack of L as it was. Returns 0, or FORKSAFE_ENOMEM: then no
+ * Lua may run. */
+int fks_luajit_use_thread(lua_State *L);
+
 #endif

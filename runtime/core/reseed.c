@@ -5,24 +5,39 @@
 #include "reseed.h"
 
 #include <dlfcn.h>
+#include <limits.h>
+#include <link.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/random.h>
 
-static const char *const crypto_libraries[] = {"libcrypto.so.3", "libcrypto.so.1.1"};
+static const char crypto_library[] = "libcrypto.so"; /* and its version */
 
 static void (*add_to_openssl)(const void *, int, double); /* RAND_add; NULL: no OpenSSL here */
 
+/* For dl_iterate_phdr: copies the path of a library of OpenSSL's, and stops there. */
+static int copy_crypto_path(struct dl_phdr_info *library, size_t size, void *path)
+{
+    (void)size;
+    const char *slash = strrchr(library->dlpi_name, '/');
+    return slash && !strncmp(slash + 1, crypto_library, sizeof crypto_library - 1) &&
+           snprintf(path, PATH_MAX, "%s", library->dlpi_name) < PATH_MAX;
+}
+
+/* Among the libraries that are there: to ask for one by its name looks into every directory of the
+ * system where there is none. */
 void fks_reseed_find(void)
 {
+    char path[PATH_MAX];
     *(void **)&add_to_openssl = dlsym(RTLD_DEFAULT, "RAND_add");
-    for (size_t i = 0; i < sizeof crypto_libraries / sizeof *crypto_libraries; i++) {
-        void *library =
-            add_to_openssl ? NULL : dlopen(crypto_libraries[i], RTLD_LAZY | RTLD_NOLOAD);
-        if (library) /* it stays: the function is called later */
-            *(void **)&add_to_openssl = dlsym(library, "RAND_add");
-    }
+    if (add_to_openssl || !dl_iterate_phdr(copy_crypto_path, path))
+        return;
+    void *library = dlopen(path, RTLD_LAZY | RTLD_NOLOAD);
+    if (library) /* it stays: the function is called later */
+        *(void **)&add_to_openssl = dlsym(library, "RAND_add");
 }
 
 static int reseed_libc(const uint32_t *seed)

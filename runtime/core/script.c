@@ -200,11 +200,12 @@ static int read_script(struct walk *walk, struct fks_script *script, struct fks_
     return result;
 }
 
-static void finish_script(struct fks_script *script)
+void fks_script_finish(struct fks_script *script)
 {
     free(script->path);
     free(script->name);
     free(script->text);
+    *script = (struct fks_script){0};
 }
 
 static int add_script(struct walk *walk, const char *directory, const char *below, const char *name,
@@ -230,7 +231,7 @@ static int add_script(struct walk *walk, const char *directory, const char *belo
     if (asprintf(&script->name, "%s%s", below, name) < 0)
         script->name = NULL;
     if (!script->path || !script->name) {
-        finish_script(script);
+        fks_script_finish(script);
         return fks_fail(error, FORKSAFE_ENOMEM, "%s: out of memory", directory);
     }
     script->module = below[0] != '\0';
@@ -238,7 +239,7 @@ static int add_script(struct walk *walk, const char *directory, const char *belo
     struct fks_error complaint;
     if (read_script(walk, script, &complaint)) {
         walk->complain(&complaint, walk->data);
-        finish_script(script);
+        fks_script_finish(script);
         return 0;
     }
     out->count++;
@@ -311,6 +312,18 @@ static int compare(const void *left, const void *right)
     return strcmp(a->name, b->name);
 }
 
+int fks_script_read(struct fks_script *out, const char *path, uid_t ini_owner,
+                    struct fks_error *error)
+{
+    struct walk walk = {.ini_owner = ini_owner};
+    *out = (struct fks_script){.path = strdup(path), .event = FKS_NO_EVENT};
+    int result = out->path ? read_script(&walk, out, error)
+                           : fks_fail(error, FORKSAFE_ENOMEM, "%s: out of memory", path);
+    if (result)
+        fks_script_finish(out);
+    return result;
+}
+
 int fks_scripts_init(struct fks_scripts *out, const char *directory, uid_t ini_owner,
                      fks_script_complaint complain, void *data, struct fks_error *error)
 {
@@ -332,7 +345,7 @@ int fks_scripts_init(struct fks_scripts *out, const char *directory, uid_t ini_o
 void fks_scripts_finish(struct fks_scripts *scripts)
 {
     for (size_t i = 0; i < scripts->count; i++)
-        finish_script(&scripts->items[i]);
+        fks_script_finish(&scripts->items[i]);
     free(scripts->items);
     *scripts = (struct fks_scripts){0};
 }

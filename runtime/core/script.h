@@ -46,7 +46,13 @@ typedef void (*fks_script_complaint)(const struct fks_error *error, void *data);
 int fks_scripts_init(struct fks_scripts *out, const char *directory, uid_t ini_owner,
                      fks_script_complaint complain, void *data, struct fks_error *error);
 
-/* A zeroed struct is harmless. */
+/* Reads one file by the same rule. Returns 0 and *out for fks_script_finish (its name is NULL);
+ * FORKSAFE_ESCRIPT or FORKSAFE_ENOMEM with a line. Blocks on the file system. */
+int fks_script_read(struct fks_script *out, const char *path, uid_t ini_owner,
+                    struct fks_error *error);
+
+/* Zeroed structs are harmless. */
+void fks_script_finish(struct fks_script *script);
 void fks_scripts_finish(struct fks_scripts *scripts);
 
 /* The script or module that `require "a.b"` means: a/b.lua, a/b/init.lua, or a.b.lua; NULL where

@@ -20,9 +20,9 @@ static struct fks_store_chunk *create_chunk(size_t size)
 {
     if (size > SIZE_MAX - sizeof(struct fks_store_chunk))
         return NULL;
-    struct fks_store_chunk *chunk = calloc(1, sizeof *chunk + size);
+    struct fks_store_chunk *chunk = malloc(sizeof *chunk + size);
     if (chunk)
-        chunk->size = size;
+        *chunk = (struct fks_store_chunk){.size = size};
     return chunk;
 }
 
@@ -45,7 +45,7 @@ void *fks_store_take(struct fks_store *store, size_t size)
     }
     void *piece = newest->bytes + newest->used;
     newest->used += size;
-    return piece;
+    return memset(piece, 0, size); /* not the whole chunk: a fork copies each page's entry */
 }
 
 char *fks_store_text(struct fks_store *store, const char *text, size_t length)

@@ -14,7 +14,6 @@
 #include "embedded.h"
 #include "journal.h"
 #include "limits.h"
-#include "names.h"
 
 /* A state's allocator data is its VM: LuaJIT hands it out for coroutines too. */
 struct fks_vm *fks_vm_of(lua_State *L)
@@ -27,108 +26,6 @@ struct fks_vm *fks_vm_of(lua_State *L)
 static void *allocate(void *vm, void *block, size_t old_size, size_t new_size)
 {
     return fks_arena_realloc(((struct fks_vm *)vm)->arena, block, old_size, new_size);
-}
-
-/* What a firing sets: upvalues of prepare_event, so that no name is looked up in a fresh child. */
-enum field {
-    PID = 1,
-    PPID,
-    GENERATION,
-    WORKER,
-    FORKED,
-    APP_LOADED,
-    ROLE,
-    CHILD,
-    EXIT,
-    SIGNAL,
-    FIELDS
-};
-
-static const char *const field_names[FIELDS] = {
-    [PID] = "pid",       [PPID] = "ppid",     [GENERATION] = "generation",
-    [WORKER] = "worker", [FORKED] = "forked", [APP_LOADED] = "app_loaded",
-    [ROLE] = "role",     [CHILD] = "child",   [EXIT] = "exit",
-    [SIGNAL] = "signal",
-};
-
-/* And behind them the words for roles. */
-static int role_word(int32_t role)
-{
-    unsigned known = (unsigned)role < FORKSAFE_ROLE_COUNT ? (unsigned)role : FORKSAFE_ROLE_WORKER;
-    return FIELDS + (int)known;
-}
-
-/* Sets a field of the table on top. Raw: a metatable that a script gave an event must not run here,
- * where nothing bounds it. */
-static void set_integer(lua_State *L, enum field field, lua_Integer value)
-{
-    lua_pushvalue(L, lua_upvalueindex(field)); // table name
-    lua_pushinteger(L, value);                 // table name value
-    lua_rawset(L, -3);
-}
-
-static void set_boolean(lua_State *L, enum field field, bool value)
-{
-    lua_pushvalue(L, lua_upvalueindex(field));
-    lua_pushboolean(L, value);
-    lua_rawset(L, -3);
-}
-
-/* To the value at an index that does not count from the top. */
-static void set_value(lua_State *L, enum field field, int index)
-{
-    lua_pushvalue(L, lua_upvalueindex(field));
-    lua_pushvalue(L, index);
-    lua_rawset(L, -3);
-}
-
-/* A number from `least` on, or nil for what there is not: a slot of a server without slots, the
- * signal of a child that exited. */
-static void set_known(lua_State *L, enum field field, int value, int least)
-{
-    if (value >= least) {
-        set_integer(L, field, value);
-        return;
-    }
-    lua_pushvalue(L, lua_upvalueindex(field));
-    lua_pushnil(L);
-    lua_rawset(L, -3);
-}
-
-/* lua_CFunction: puts vm->firing into the event's table. All names are there already, so nothing
- * grows. */
-static int prepare_event(lua_State *L)
-{
-    const struct fks_vm *vm = fks_vm_of(L);
-    const struct fks_vm_event *firing = vm->firing;
-    const struct forksafe_occasion *occasion = firing->occasion;
-    if (firing->event == FORKSAFE_CHILD_EXIT) {
-        lua_rawgeti(L, LUA_REGISTRYINDEX, vm->child); // child
-        set_integer(L, PID, occasion->child_pid);
-        set_known(L, WORKER, occasion->worker, 1);
-        set_known(L, EXIT, occasion->child_signal ? -1 : occasion->child_exit, 0);
-        set_known(L, SIGNAL, occasion->child_signal, 1);
-    }
-    lua_rawgeti(L, LUA_REGISTRYINDEX, vm->events[firing->event]); // [child] event
-    set_integer(L, PID, firing->pid);
-    set_integer(L, PPID, firing->ppid);
-    set_integer(L, GENERATION, (lua_Integer)firing->generation);
-    set_known(L, WORKER, occasion->worker, 1);
-    set_boolean(L, FORKED, occasion->forked);
-    set_boolean(L, APP_LOADED, occasion->app_loaded);
-    set_value(L, ROLE, lua_upvalueindex(role_word(occasion->role)));
-    if (firing->event == FORKSAFE_CHILD_EXIT)
-        set_value(L, CHILD, 1); /* a script may have put something else there */
-    return 0;
-}
-
-static void push_prepare_event(lua_State *L)
-{
-    for (int field = 1; field < FIELDS; field++)
-        lua_pushstring(L, field_names[field]);
-    for (int role = 0; role < FORKSAFE_ROLE_COUNT; role++)
-        lua_pushstring(L, fks_role_names[role]);
-    lua_pushcclosure(L, prepare_event, FIELDS - 1 + FORKSAFE_ROLE_COUNT);
 }
 
 static int collect_garbage(lua_State *L)
@@ -162,18 +59,6 @@ static int take_reference(lua_State *L, const char *name)
     return luaL_ref(L, LUA_REGISTRYINDEX);
 }
 
-/* The event table of init.lua's new_event; those that workers get lie together. */
-static void make_event(lua_State *L, struct fks_vm *vm, int event)
-{
-    fks_arena_gather(vm->arena, event == FORKSAFE_POST_FORK || event == FORKSAFE_POST_WORKER_INIT ||
-                                    event == FORKSAFE_WORKER_EXIT);
-    lua_getfield(L, -1, "new_event"); // functions new_event
-    lua_pushinteger(L, event + 1);
-    lua_call(L, 1, 1); // functions event
-    fks_arena_gather(vm->arena, false);
-    vm->events[event] = luaL_ref(L, LUA_REGISTRYINDEX);
-}
-
 /* lua_CFunction: libraries, then init.lua, and references to what it returns. */
 static int build_state(lua_State *L)
 {
@@ -188,7 +73,7 @@ static int build_state(lua_State *L)
     vm->run_script = take_reference(L, "run_script");
     vm->abort_script = take_reference(L, "abort_script");
     for (int event = 0; event < FORKSAFE_EVENT_COUNT; event++)
-        make_event(L, vm, event);
+        fks_vm_make_event(L, vm, event);
     lua_rawgeti(L, LUA_REGISTRYINDEX, vm->events[FORKSAFE_CHILD_EXIT]); // functions event
     vm->child = take_reference(L, "child");
     return 0;
@@ -295,7 +180,7 @@ static void fill_stack(lua_State *L)
         if (fixed[i])
             lua_pushcclosure(L, fixed[i], 0);
         else
-            push_prepare_event(L);
+            fks_vm_push_prepare(L);
     lua_checkstack(L, 64);
 }
 
@@ -312,7 +197,7 @@ static int make_state(struct fks_vm *vm, struct fks_error *error)
     vm->error = malloc(FKS_VM_ERROR);
     vm->scrub = fks_scrub_create(vm->spec->settings);
     vm->L = vm->error && vm->scrub ? lua_newstate(allocate, vm) : NULL;
-    if (!vm->L)
+    if (!vm->L || fks_luajit_use_thread(vm->L))
         return fail_memory(vm->spec, error);
     luaJIT_setmode(vm->L, 0, LUAJIT_MODE_ENGINE | LUAJIT_MODE_OFF);
     fill_stack(vm->L);
@@ -414,6 +299,10 @@ int fks_vm_prepare(struct fks_vm *vm, const struct fks_vm_event *event, const ch
     if (vm->pid != event->pid)
         fks_arena_forked(vm->arena);
     vm->pid = event->pid;
+    if (fks_luajit_use_thread(vm->L)) {
+        *text = "no memory for a thread that Lua has not run in";
+        return FORKSAFE_ENOMEM;
+    }
     fks_vm_pace(vm);
     lua_pushvalue(vm->L, FKS_VM_PREPARE);
     if (!lua_pcall(vm->L, 0, 0, FKS_VM_TRACEBACK))

@@ -51,6 +51,13 @@ struct fks_vm *fks_vm_of(lua_State *L);
  * heap has grown by a factor, and never because memory ends. Cheap; throws nothing. */
 void fks_vm_pace(struct fks_vm *vm);
 
+/* Pushes the function that puts vm->firing into its event's table. vm_event.c */
+void fks_vm_push_prepare(lua_State *L);
+
+/* With the table of init.lua's functions on top: makes the table of an event, for vm->events; those
+ * that workers get lie together. */
+void fks_vm_make_event(lua_State *L, struct fks_vm *vm, int event);
+
 /* lua_CFunctions. open_libraries: opens the library set and leaves the `native` table for init.lua
  * on the stack. */
 int fks_vm_open_libraries(lua_State *L);

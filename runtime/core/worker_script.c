@@ -5,14 +5,15 @@
  */
 #include "worker_script.h"
 
-#include <errno.h>
+#include <limits.h>
 #include <stdbool.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "instance.h"
 #include "lua_libs.h"
+#include "script.h"
 
 static int traceback(lua_State *L)
 {
@@ -43,66 +44,59 @@ static int run(lua_State *L)
     const struct work *work = lua_touserdata(L, 1);
     fks_lua_libs_open(L, true);
     lua_pushfstring(L, "@%s", work->path); // work name
-    if (luaL_loadbufferx(L, work->text, work->length, lua_tolstring(L, -1, NULL), "t"))
+    if (luaL_loadbufferx(L, work->text, work->length, lua_tolstring(L, -1, NULL), "t")) {
+        const char *text = lua_tolstring(L, -1, NULL);
+        if (text && !strstr(text, ".lua:")) /* no place in the source: there is none */
+            lua_pushfstring(L, "%s: %s; this is bytecode, and must be Lua source", work->path,
+                            text);
         return lua_error(L);
+    }
     lua_pushinteger(L, work->worker);
     push_settings(L);
     lua_call(L, 2, 0);
     return 0;
 }
 
-/* The whole text (free()); NULL with errno. */
-static char *read_file(const char *path, size_t *length)
+/* Who may write it is asked as of any script: it runs with the same rights. */
+static int read_script(struct fks_script *script, const char *path, const char *ini,
+                       struct fks_error *error)
 {
-    char *text = NULL;
-    FILE *file = fopen(path, "re");
-    FILE *memory = file ? open_memstream(&text, length) : NULL;
-    char part[4096];
-    size_t got;
-    bool failed = !memory;
-    while (!failed && (got = fread(part, 1, sizeof part, file)))
-        failed = fwrite(part, 1, got, memory) != got;
-    failed = failed || ferror(file); /* of a directory: EISDIR */
-    if (memory)
-        failed = fclose(memory) || failed;
-    int why = errno;
-    if (file)
-        fclose(file);
-    if (failed) {
-        free(text);
-        text = NULL;
-    }
-    errno = why;
-    return text;
+    struct stat info;
+    char file[PATH_MAX];
+    snprintf(file, sizeof file, "%.*s", (int)strcspn(ini, "#"), ini);
+    return fks_script_read(script, path, stat(file, &info) ? 0 : info.st_uid, error);
 }
 
-int fks_worker_script_run(const char *path, int worker)
+static int run_in_state(const struct work *work)
 {
     struct fks_error error = {0};
-    struct work work = {.path = path, .worker = worker};
-    char *text = read_file(path, &work.length);
-    if (!text) {
-        fprintf(stderr,
-                "forksafe: %s: cannot read the worker script: %s; correct forksafe.worker_script "
-                "in the ini\n",
-                path, strerror(errno));
+    lua_State *L = fks_luajit_load(&error) ? NULL : luaL_newstate();
+    if (!L) {
+        fprintf(stderr, "forksafe: worker %d: no Lua state for %s: %s\n", work->worker, work->path,
+                *error.text ? error.text : "out of memory");
         return 1;
     }
-    work.text = text;
-    lua_State *L = fks_luajit_load(&error) ? NULL : luaL_newstate();
-    int status = 1;
-    if (L) {
-        lua_pushcclosure(L, traceback, 0);
-        lua_pushcclosure(L, run, 0);
-        lua_pushlightuserdata(L, &work);
-        status = lua_pcall(L, 1, 0, 1) != 0;
-        if (status)
-            fprintf(stderr, "forksafe: worker %d: %s\n", worker, lua_tolstring(L, -1, NULL));
-        lua_close(L);
-    } else {
-        fprintf(stderr, "forksafe: worker %d: no Lua state for %s: %s\n", worker, path,
-                *error.text ? error.text : "out of memory");
+    lua_pushcclosure(L, traceback, 0);
+    lua_pushcclosure(L, run, 0);
+    lua_pushlightuserdata(L, (void *)work);
+    int status = lua_pcall(L, 1, 0, 1) != 0;
+    if (status)
+        fprintf(stderr, "forksafe: worker %d: %s\n", work->worker, lua_tolstring(L, -1, NULL));
+    lua_close(L);
+    return status;
+}
+
+int fks_worker_script_run(const char *path, const char *ini, int worker)
+{
+    struct fks_error error;
+    struct fks_script script;
+    if (read_script(&script, path, ini, &error)) {
+        fprintf(stderr, "forksafe: forksafe.worker_script: %s\n", error.text);
+        return 1;
     }
-    free(text);
+    const struct work work = {
+        .path = path, .text = script.text, .length = script.length, .worker = worker};
+    int status = run_in_state(&work);
+    fks_script_finish(&script);
     return status;
 }

@@ -6,6 +6,11 @@ local postgres = require "support.postgres"
 local support = require "support"
 
 local RUNS = tonumber(os.getenv "RUNS")
+local NUMBERS = os.getenv "NUMBERS" -- of the scenarios, with spaces; none: all
+
+local function is_asked_for(scenario)
+  return NUMBERS == "" or (" " .. NUMBERS .. " "):find(" " .. scenario.number .. " ", 1, true) ~= nil
+end
 
 -- One arm: in how many runs something was wrong, and what, summed.
 local function count(scenario, hook, database)
@@ -34,7 +39,7 @@ local function run_all()
   print("| # | stack | hooks | runs that broke | right | wrong, HTTP 200 | failed | hung | repeated | more backends |")
   print("| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |")
   for _, scenario in ipairs(fork_safety.scenarios) do
-    for _, tls in ipairs(scenario.database and { false, true } or { false }) do
+    for _, tls in ipairs(not is_asked_for(scenario) and {} or scenario.database and { false, true } or { false }) do
       local database = scenario.database and postgres.shared { tls = tls }
       for _, hook in ipairs { "nothing", unpack(scenario.hooks) } do
         local sum = count(scenario, hook, database)

@@ -47,7 +47,7 @@ class Start:
         self.processor = figures.Row(
             str(number) + "b", "the same, processor time from start to end", "ms", None, beside
         )
-        self.faults = figures.Row(str(number) + "c", "the same, minor faults of all its processes", "", None, beside)
+        self.faults = figures.Row(str(number) + "c", "the same, minor faults of all its processes", "", goal, beside)
         self.start, self.peer, self.workers = start, peer, workers
         self.rows = [self.row, self.processor, self.faults]
 

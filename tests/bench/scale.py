@@ -105,7 +105,7 @@ class Panel:
             self.text(self.x(self.sizes[0]) - 10, y + 4, f"{value:g} {self.unit}", "end")
         for size in self.sizes:
             self.text(self.x(size), 272, f"{size:,}")
-        self.text((self.x(self.sizes[0]) + self.x(self.sizes[-1])) / 2, 292, "slots, each with 32 records")
+        self.text((self.x(self.sizes[0]) + self.x(self.sizes[-1])) / 2, 292, self.of)
 
     def goal(self, value, words):
         y = self.y(value)

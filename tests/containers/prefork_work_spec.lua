@@ -147,6 +147,15 @@ describe("forksafe prefork with a worker_script", function()
     assert.equal(server.pid, support.info(tonumber(pid)).ppid)
   end)
 
+  it("does not run one that anybody can write, and says so", function()
+    local ini, directory = prefork.application({}, { "worker_script = work.lua" })
+    support.write(directory .. "/work.lua", "print 'it ran'", tonumber("666", 8))
+    local server = prefork.start { ini = ini, workers = 1 }
+    server:wait_for("forksafe%.worker_script: " .. directory:gsub("%p", "%%%0") .. "/work%.lua: not loaded: .*writ")
+    assert.equal("/1/nil", prefork.wait_said(server, "ChildExit", 1)[1].child:match "/.*")
+    assert.is_nil(server:stdout():find "it ran")
+  end)
+
   it("tells a failing one with its traceback, and the worker exits with 1", function()
     local server = run "local function work() error 'no work today' end\nwork()"
     server:wait_for "work.lua:1: no work today"

@@ -3,6 +3,7 @@
 -- Promise 13: inert in setuid hosts. Copies of hosts that belong to root and are setuid, started by another user: the library opens
 -- nothing and reads no environment, and the server serves.
 local stat = require "posix.sys.stat"
+local stdlib = require "posix.stdlib"
 local promises = require "support.promises"
 local scripts = require "support.scripts"
 local servers = require "promises.servers"
@@ -49,7 +50,8 @@ describe("promise 13: a setuid host", function()
   end)
 
   -- Server programs by container; a script is given to the copy of its interpreter.
-  local programs = { prefork = support.paths.command, nginx = "/usr/sbin/nginx", uwsgi = "/usr/bin/uwsgi-core", gunicorn = "/usr/bin/python3.11" }
+  local programs = { prefork = support.paths.command, nginx = "/usr/sbin/nginx", uwsgi = "/usr/bin/uwsgi-core",
+    gunicorn = stdlib.realpath(support.paths.interpreter) }
   for _, container in ipairs { "prefork", "nginx", "uwsgi", "gunicorn" } do
     promises.it(13, container, "that is " .. container .. " serves without hooks and makes no journal", function()
       local copy = setuid_copy(programs[container])

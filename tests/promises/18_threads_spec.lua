@@ -15,7 +15,7 @@ describe("promise 18: a host with eight busy threads", function()
       ["postfork.lua"] = "return function(event) forksafe.log.debug('in %d', event.pid) error('each time') end",
       ["workerexit.lua"] = "return function(event) return event.registry.settings['here'] end",
     }, "forksafe.audit = off\nforksafe.instance = busy\nforksafe.max_workers = 64\n")
-    local result = support.run { support.paths.build .. "/tests/promises/busy_host", tostring(FORKS), ini, timeout = promises.number(120, 1800) }
+    local result = support.run { support.paths.build .. "/tests/promises/busy_host", tostring(FORKS), ini, timeout = promises.number(90, 1800) }
     assert.equal(0, result.code, result.output:sub(-2000))
     assert.equal(FORKS .. " forks, 0 bad\n", result.stdout)
     local counts = {}

@@ -66,7 +66,7 @@ local function search_commands(server)
   local ini = server.ini
   for _, arguments in ipairs {
     { "debug", ini }, { "debug", "--metrics", ini }, { "ps", "--all", ini }, { "ps", "--json", ini }, { "log", ini }, { "log", "--json", ini },
-    { "repl", "-e", "debug", ini }, { "repl", "-e", "debug.processes", "--json", ini }, { "settings", ini }, { "settings", "--json", ini },
+    { "repl", "-e", "debug_state", ini }, { "repl", "-e", "debug_state.processes", "--json", ini }, { "settings", ini }, { "settings", "--json", ini },
     { "test", ini }, { "test", "--debug", ini }, { "doctor", tostring(server.pid) }, { "doctor", "--json", tostring(server.pid) },
   } do
     local result = support.run { support.paths.command, unpack(arguments) }

@@ -24,13 +24,12 @@ static void host_log(void *data, enum forksafe_log_level level, const char *line
 }
 
 static const struct forksafe_fork_point host_points[] = {
-    {FORKSAFE_MASTER_READY, 0, "master_ready"},
-    {FORKSAFE_PRE_FORK, 1, "pre_fork"},
-    {FORKSAFE_POST_FORK, 1, "post_fork"},
-    {FORKSAFE_WORKER_EXIT, 0, "worker_exit"},
+    {FORKSAFE_MASTER_READY, 0, "master_ready"}, {FORKSAFE_PRE_FORK, 1, "pre_fork"},
+    {FORKSAFE_POST_FORK, 1, "post_fork"},       {FORKSAFE_WORKER_EXIT, 0, "worker_exit"},
+    {FORKSAFE_CHILD_EXIT, 0, "child_exit"},
 };
 
-/* atfork: 1 where the library's own handlers fire PreFork and PostFork. */
+/* The library's own handlers fire PreFork and PostFork. */
 static inline int host_open(const char *ini)
 {
     const struct forksafe_host host = {
