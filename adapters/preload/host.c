@@ -4,6 +4,7 @@
  * time and not before: a program that never forks has neither it nor what it needs. Opened for this
  * object alone, so that no name of it comes before one of the program's.
  */
+#include "core/log_stderr.h"
 #include "preload.h"
 
 #include <dlfcn.h>
@@ -100,7 +101,7 @@ static bool load(void)
     char line[512];
     snprintf(line, sizeof line, "forksafe: no hooks: %s; install forksafe as a whole",
              handle ? LIBRARY " is of another version" : dlerror());
-    fks_preload_log(NULL, FORKSAFE_LOG_ERROR, line);
+    fks_log_stderr(line);
     library.open = NULL;
     return false;
 }
@@ -129,7 +130,6 @@ bool fks_preload_open(void)
         .master = getpid(),
         .worker_uid = (uid_t)-1,
         .worker_gid = (gid_t)-1,
-        .log = fks_preload_log,
         .cannot = FORKSAFE_CANNOT_RETIRE | FORKSAFE_CANNOT_STOP,
         .known = known(),
     };

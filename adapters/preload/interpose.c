@@ -38,6 +38,7 @@ extern struct own __stop_fks_own[] __attribute__((visibility("hidden")));
 
 __attribute__((constructor)) static void look_up_own(void)
 {
+    /* cppcheck-suppress comparePointers */ /* both ends of one section */
     for (struct own *own = __start_fks_own; own < __stop_fks_own; own++)
         own->function = dlsym(RTLD_NEXT, own->name);
 }

@@ -3,8 +3,8 @@
  * What the files of the preloaded object share. lineage.c knows which process is the master and
  * which of its children are workers, environment.c which program it is looked for in, ends.c how
  * processes end, interpose.c stands before the calls of libc by which a program shows it, host.c
- * speaks to libforksafe, output.c writes the log. All of it runs inside any program, in its master
- * and its workers; in all others it does nothing.
+ * speaks to libforksafe. All of it runs inside any program, in its master and its workers; in all
+ * others it does nothing.
  */
 #ifndef FKS_PRELOAD_H
 #define FKS_PRELOAD_H
@@ -71,12 +71,6 @@ void fks_preload_forks(void);
 
 /* As forksafe_role. Async-signal-safe. */
 void fks_preload_role(enum forksafe_role role);
-
-/* --- output.c --- */
-
-/* forksafe_host.log: a line to standard error, unless that is a file that the program reads as
- * well, or a connection. A reader that is too slow (0.1 s) or gone does not get it. */
-void fks_preload_log(void *data, enum forksafe_log_level level, const char *line);
 
 /* --- environment.c --- */
 

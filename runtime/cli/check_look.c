@@ -162,8 +162,11 @@ static bool has_id(const json_t *findings, const json_t *id)
 {
     size_t i;
     json_t *one;
-    json_array_foreach(findings, i,
-                       one) if (json_equal(json_object_get(one, "id"), id)) return true;
+    json_array_foreach(findings, i, one)
+    {
+        if (json_equal(json_object_get(one, "id"), id))
+            return true;
+    }
     return false;
 }
 
@@ -172,8 +175,11 @@ static void merge(json_t *all, const json_t *more)
 {
     size_t i;
     json_t *one;
-    json_array_foreach(more, i, one) if (!has_id(all, json_object_get(one, "id")))
-        json_array_append(all, one);
+    json_array_foreach(more, i, one)
+    {
+        if (!has_id(all, json_object_get(one, "id")))
+            json_array_append(all, one);
+    }
 }
 
 static int ask_doctor(pid_t pid, json_t *findings, json_t *notes, struct fks_error *error)

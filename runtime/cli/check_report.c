@@ -44,11 +44,16 @@ static void mark(struct fks_check_report *report, const struct fks_marks *marks)
     size_t i;
     json_t *finding;
     json_array_foreach(report->findings, i, finding)
-        json_object_set_new(finding, "known", json_boolean(fks_marks_have(marks, id_of(finding))));
+    {
+        bool known = fks_marks_have(marks, id_of(finding));
+        json_object_set_new(finding, "known", json_boolean(known));
+    }
     for (size_t n = 0; n < marks->count; n++) {
         bool fits = false;
-        json_array_foreach(report->findings, i, finding) fits |=
-            fks_pattern_fits(marks->items[n], id_of(finding));
+        json_array_foreach(report->findings, i, finding)
+        {
+            fits |= fks_pattern_fits(marks->items[n], id_of(finding));
+        }
         if (!fits)
             json_array_append_new(report->unused, json_string(marks->items[n]));
     }

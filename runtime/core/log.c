@@ -9,9 +9,9 @@
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "error.h"
+#include "log_stderr.h"
 
 #define LINE 4096
 
@@ -36,22 +36,6 @@ void fks_log_level(enum forksafe_log_level level, const char *instance)
     snprintf(sink.instance, sizeof sink.instance, "%s", instance);
 }
 
-/* Not stdio: its lock may be held by a thread that did not survive the fork. */
-static void write_stderr(char *line)
-{
-    size_t length = strlen(line);
-    line[length++] = '\n';
-    for (const char *at = line; length;) {
-        ssize_t n = write(STDERR_FILENO, at, length);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n <= 0)
-            return;
-        at += n;
-        length -= (size_t)n;
-    }
-}
-
 /* Appends up to the end of the line; returns where the next goes. */
 static size_t append(char line[LINE], size_t at, const char *text, size_t length)
 {
@@ -64,7 +48,7 @@ static size_t append(char line[LINE], size_t at, const char *text, size_t length
 static void write_line(enum forksafe_log_level level, const char *text, size_t length)
 {
     static const char name[] = "forksafe[";
-    char line[LINE + 2];
+    char line[LINE + 1];
     int errno_before = errno;
     size_t at = append(line, 0, name, sizeof name - 1);
     at = append(line, at, sink.instance, strlen(sink.instance));
@@ -77,7 +61,7 @@ static void write_line(enum forksafe_log_level level, const char *text, size_t l
     if (sink.log)
         sink.log(sink.data, level, line);
     else
-        write_stderr(line);
+        fks_log_stderr(line);
     if (errno != errno_before)
         errno = errno_before;
 }

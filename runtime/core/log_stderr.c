@@ -1,14 +1,16 @@
 /* SPDX-License-Identifier: MIT
  *
- * Where hooks log in a program that has no log that we know: its standard error, as far as that is
- * one. Nothing here ends the program, or stops it for long.
+ * Where hooks log in a host that has no log that we know: its standard error, as far as that is
+ * one. Not stdio: its lock may be held by a thread that did not survive the fork. In the library,
+ * and in the preloaded object, which has a line of its own where there is no library.
  */
-#include "preload.h"
+#include "log_stderr.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
+#include <signal.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -37,7 +39,7 @@ static bool takes_lines(const struct stat *info)
     }
 }
 
-/* Whether a line goes out soon. Not poll(): that is ours. */
+/* Whether a line goes out soon. Not poll(), which the preloaded object stands before. */
 static bool has_room(void)
 {
     struct pollfd out = {.fd = STDERR_FILENO, .events = POLLOUT};
@@ -65,12 +67,10 @@ static void write_quietly(const struct iovec parts[2])
     (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
 }
 
-void fks_preload_log(void *data, enum forksafe_log_level level, const char *line)
+void fks_log_stderr(const char *line)
 {
     const struct iovec parts[2] = {{(void *)line, strlen(line)}, {(void *)"\n", 1}};
     struct stat info;
-    (void)data;
-    (void)level;
     if (fstat(STDERR_FILENO, &info) || !takes_lines(&info))
         return;
     bool has_reader = S_ISFIFO(info.st_mode) || S_ISSOCK(info.st_mode);
