@@ -206,8 +206,9 @@ for _, container in ipairs(containers) do
           server:wait_for("retires in 3%.2 s", 15)
         elseif event == "PostWorkerInit" then
           causes.Reload(container, server)
-          support.eventually("a reload begins anew", function()
-            return servers.count(server:output(), "retires in 0%.0 s") >= 2
+          support.eventually("a reload begins anew", function() -- whole: uWSGI loses a signal to workers that are starting
+            local fresh = alive(servers.of_generation(servers.said(server, "PostWorkerInit"), 2))
+            return servers.count(server:output(), "retires in 0%.0 s") >= 2 and fresh[1] and fresh[3], server:output()
           end, 15)
         end
         begun = support.now()
