@@ -247,7 +247,9 @@ describe("Apache's master", function()
     end
   end)
 
-  it("has a number of its own for a child that takes the place of one that still serves", function()
+  -- A child that still serves a client, and the one that a graceful restart made in its place; nothing where httpd makes none: it may
+  -- find its scoreboard full as long as the client is there.
+  local function replaced_while_serving()
     local server = start {
       mpm = "worker", main = "StartServers 1\nServerLimit 1\nMaxRequestWorkers 2\nMinSpareThreads 1\nMaxSpareThreads 2\n",
     }
@@ -256,7 +258,26 @@ describe("Apache's master", function()
     local client = assert(socket.connect("127.0.0.1", server.port))
     assert(client:send "GET / HTTP/1.1\r\n")
     server:signal "USR1"
-    local new = wait_said(server, "PostWorkerInit", 2, 20)[2]
+    for _ = 1, 50 do
+      local new = said(server, "PostWorkerInit")[2]
+      if new then
+        return server, old, new, client
+      end
+      support.sleep(0.1)
+    end
+    client:close()
+    server:stop()
+  end
+
+  it("has a number of its own for a child that takes the place of one that still serves", function()
+    local server, old, new, client
+    for _ = 1, 4 do
+      server, old, new, client = replaced_while_serving()
+      if server then
+        break
+      end
+    end
+    assert.truthy(server, "httpd never replaced a child that serves")
     assert.same(servers.sorted { old.pid, new.pid }, server:children())
     assert.same({ 1, 2 }, { old.worker, new.worker })
     client:close()
