@@ -209,11 +209,13 @@ describe("Apache", function()
       wait_said(server, "PostWorkerInit", WORKERS + 1)
       local last = answering(server)
       assert.equal(0, servers.finish(server))
-      assert.same(mpm == "event" and last or {}, pids_in(said(server, "WorkerExit")))
-      local expected = { [workers[1]] = "nil/9" }
-      for _, pid in ipairs(last) do
-        expected[pid] = "0/nil"
+      local expected, orderly = { [workers[1]] = "nil/9" }, {}
+      for _, pid in ipairs(last) do -- at TERM httpd's event MPM may crash by itself: it closes sockets that its threads are letting go of
+        local crashed = mpm == "event" and servers.log(server):find("child pid " .. pid .. " exit signal Segmentation fault", 1, true)
+        expected[pid] = crashed and "nil/11" or "0/nil"
+        table.insert(orderly, not crashed and pid or nil)
       end
+      assert.same(mpm == "event" and orderly or {}, pids_in(said(server, "WorkerExit")))
       assert.same(expected, ends_of(server))
       assert.same({ server.pid }, pids_in(said(server, "Shutdown")))
       assert.equal("MasterReady PreFork PreFork PreFork ChildExit PreFork ChildExit ChildExit ChildExit Shutdown",
