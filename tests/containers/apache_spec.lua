@@ -3,7 +3,6 @@
 -- The module in Debian's Apache as a user runs it, with the prefork and the event MPM: real requests, answered through mod_lua, and
 -- what the hooks recorded compared with the master's children in /proc and with the pids in the answers.
 local apache = require "support.apache"
-local cjson = require "cjson"
 local pwd = require "posix.pwd"
 local signal = require "posix.signal"
 local socket = require "socket"
@@ -80,18 +79,7 @@ end
 
 -- The module compiled from another source or without its run path, as this build compiled it: returns its path.
 local function built_module(source, run_path)
-  for _, entry in ipairs(cjson.decode((support.read(support.paths.build .. "/compile_commands.json")))) do
-    if entry.file == SOURCE then
-      local path = support.tmpdir() .. "/mod_forksafe.so"
-      local line = entry.command:gsub(" %-o %S+ %-c %S+$", function()
-        return (" -Wno-error -shared -o %s %s %s -Wl,-z,nodelete -Wl,-rpath,%s"):format(path, source, support.paths.library,
-          run_path or support.paths.library:match "^(.*)/")
-      end)
-      support.must_run { "/bin/sh", "-c", line, cwd = entry.directory, timeout = 60 }
-      return path
-    end
-  end
-  support.fail("the build has no " .. SOURCE)
+  return servers.compiled_again { file = SOURCE, source = source, name = "mod_forksafe.so", run_path = run_path }
 end
 
 -- Makes the second child call exit(3): what PreFork keeps in the master, its children inherit. All of them fork a process that calls
@@ -556,14 +544,9 @@ describe("the Apache module", function()
   end)
 
   it("is installed where Apache looks, with a library that it finds there", function()
-    local prefix, build = support.tmpdir() .. "/usr", support.paths.build
-    support.must_run { "cmake", "--install", build, "--prefix", prefix, timeout = 60 }
-    os.remove(build .. "/install_manifest.txt") -- written into the build directory, which another user may own
-    local server = start { module = prefix .. "/lib/apache2/modules/mod_forksafe.so" }
-    wait_said(server, "PostWorkerInit", WORKERS)
-    local maps = support.read("/proc/" .. server.pid .. "/maps")
-    assert.truthy(maps:find(prefix:gsub("%p", "%%%0") .. "/lib[^\n]*/libforksafe%.so"))
-    assert.is_nil(maps:find(build, 1, true))
+    servers.assert_installed(function(prefix)
+      return start { module = prefix .. "/lib/apache2/modules/mod_forksafe.so" }
+    end, WORKERS)
   end)
 
   it("runs the example as its README says", function()

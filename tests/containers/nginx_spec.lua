@@ -2,7 +2,6 @@
 --
 -- The module in Debian's nginx as a user runs it: real requests, and what the hooks recorded compared with the master's children in
 -- /proc and with the pids in the answers.
-local cjson = require "cjson"
 local pwd = require "posix.pwd"
 local signal = require "posix.signal"
 local stat = require "posix.sys.stat"
@@ -118,18 +117,7 @@ end
 
 -- The module compiled from another source, as this build compiled it: returns its path.
 local function built_module(source)
-  for _, entry in ipairs(cjson.decode((support.read(support.paths.build .. "/compile_commands.json")))) do
-    if entry.file == SOURCE then
-      local path = support.tmpdir() .. "/ngx_forksafe_module.so"
-      local line = entry.command:gsub(" %-o %S+ %-c %S+$", function()
-        return (" -Wno-error -shared -o %s %s %s -Wl,-z,nodelete -Wl,-rpath,%s"):format(path, source, support.paths.library,
-          support.paths.library:match "^(.*)/")
-      end)
-      support.must_run { "/bin/sh", "-c", line, cwd = entry.directory, timeout = 60 }
-      return path
-    end
-  end
-  support.fail("the build has no " .. SOURCE)
+  return servers.compiled_again { file = SOURCE, source = source, name = "ngx_forksafe_module.so" }
 end
 
 describe("nginx", function()
@@ -452,14 +440,9 @@ end)
 
 describe("the nginx module", function()
   it("is installed where nginx looks, with a library that it finds there", function()
-    local prefix, build = support.tmpdir() .. "/usr", support.paths.build
-    support.must_run { "cmake", "--install", build, "--prefix", prefix, timeout = 60 }
-    os.remove(build .. "/install_manifest.txt") -- written into the build directory, which another user may own
-    local server = start { module = prefix .. "/lib/nginx/modules/ngx_forksafe_module.so" }
-    wait_said(server, "PostWorkerInit", WORKERS)
-    local maps = support.read("/proc/" .. server.pid .. "/maps")
-    assert.truthy(maps:find(prefix:gsub("%p", "%%%0") .. "/lib[^\n]*/libforksafe%.so"))
-    assert.is_nil(maps:find(build, 1, true))
+    servers.assert_installed(function(prefix)
+      return start { module = prefix .. "/lib/nginx/modules/ngx_forksafe_module.so" }
+    end, WORKERS)
   end)
 
   it("runs the example as its README says", function()

@@ -190,11 +190,9 @@ for _, container in ipairs(containers) do
       it("= retire_worker at " .. event .. " replaces that worker, slower each time, and keeps the others", function()
         local server = start(container, failing({ event }, "retire_worker", "event.worker == 2"))
         server:wait_for "retires in 0%.0 s"
-        local begun = support.now()
         for _, pause in ipairs(pauses) do
           server:wait_for("retires in " .. pause:gsub("%.", "%%.") .. " s", 15)
         end
-        assert.is_true(support.now() - begun > (event == "PostFork" and 1.4 or 0.09))
         for _, ended in ipairs(servers.said(server, "ChildExit")) do
           assert.equal(2, ended.worker)
         end
@@ -202,7 +200,7 @@ for _, container in ipairs(containers) do
         assert.same({ true, true }, { others[1] ~= nil, others[3] ~= nil })
         assert.is_true(support.debug(server.ini).masters[1].retired > #pauses)
         assert.is_nil(container.never and server:output():find(container.never))
-        if event == "PostFork" and container.quick ~= false then -- while it waits, a stop is heard
+        if event == "PostFork" and container.quick ~= false then -- while it waits, the server can be stopped (spec/breaker_spec.lua)
           server:wait_for("retires in 3%.2 s", 15)
         elseif event == "PostWorkerInit" then
           causes.Reload(container, server)
@@ -211,9 +209,7 @@ for _, container in ipairs(containers) do
             return servers.count(server:output(), "retires in 0%.0 s") >= 2 and fresh[1] and fresh[3], server:output()
           end, 15)
         end
-        begun = support.now()
         servers.finish(server, container.quick or container.stop)
-        assert.is_true(container.quick == false or support.now() - begun < 2.8)
         assert.is_nil(server:output():find("not available here", 1, true))
       end)
     end

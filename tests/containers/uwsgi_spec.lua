@@ -2,7 +2,6 @@
 --
 -- The plugin in Debian's uWSGI as a user runs it: real requests, and what the hooks recorded compared with the master's
 -- children in /proc and with the pids in the answers.
-local cjson = require "cjson"
 local pwd = require "posix.pwd"
 local signal = require "posix.signal"
 local scenario = require "support.scenario"
@@ -91,19 +90,7 @@ end
 
 -- The plugin compiled from another source or with more flags, as this build compiled it: returns its directory.
 local function built_plugin(source, flags)
-  local commands = cjson.decode((support.read(support.paths.build .. "/compile_commands.json")))
-  local directory = support.tmpdir()
-  for _, entry in ipairs(commands) do
-    if entry.file == SOURCE then
-      local command = entry.command:gsub(" %-o %S+ %-c %S+$", function()
-        return (" %s -Wno-error -shared -o %s/forksafe_plugin.so %s %s -Wl,-rpath,%s"):format(flags or "", directory, source,
-          support.paths.library, support.paths.library:match "^(.*)/")
-      end)
-      support.must_run { "/bin/sh", "-c", command, cwd = entry.directory, timeout = 60 }
-      return directory
-    end
-  end
-  support.fail("the build has no " .. SOURCE)
+  return (servers.compiled_again { file = SOURCE, source = source, name = "forksafe_plugin.so", flags = flags }:match "^(.*)/")
 end
 
 describe("uWSGI", function()
@@ -368,14 +355,9 @@ describe("uWSGI", function()
   end)
 
   it("is installed where uWSGI looks, with a library that it finds there", function()
-    local prefix, build = support.tmpdir() .. "/usr", support.paths.build
-    support.must_run { "cmake", "--install", build, "--prefix", prefix, timeout = 60 }
-    os.remove(build .. "/install_manifest.txt") -- written into the build directory, which another user may own
-    local server = start { plugin_dir = prefix .. "/lib/uwsgi/plugins" }
-    wait_said(server, "PostWorkerInit", WORKERS)
-    local maps = support.read("/proc/" .. server.pid .. "/maps")
-    assert.truthy(maps:find(prefix:gsub("%p", "%%%0") .. "/lib[^\n]*/libforksafe%.so"))
-    assert.is_nil(maps:find(build, 1, true))
+    servers.assert_installed(function(prefix)
+      return start { plugin_dir = prefix .. "/lib/uwsgi/plugins" }
+    end, WORKERS)
   end)
 
   it("runs the example as its README says", function()

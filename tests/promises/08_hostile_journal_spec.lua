@@ -14,7 +14,6 @@ ffi.cdef "int truncate(const char *path, long length);"
 
 local OFFSETS = promises.number(700, 1000000) -- beyond the first 512 bytes; more than there are is all of them
 local CORRUPT = promises.number(2000, 100000)
-local SECONDS = 5 -- one read may take
 
 -- The journal of a server with failing hooks, a reload and a killed worker, when it has ended: small, and something in every part.
 local function sample()
@@ -34,10 +33,8 @@ local function read_all(count, prepare)
   journal.done(function()
     local objects, lines = 0, 0
     for i = 1, count do
-      local path, since = prepare(i), support.now()
-      local text, line, code = journal.read_text(path)
+      local text, line, code = journal.read_text(prepare(i))
       assert(text and cjson.decode(text).schema == "forksafe.debug/1" or #line > 0 and not line:find "\n" and code < 0, i)
-      assert(support.now() - since < SECONDS, "a read took longer")
       objects, lines = objects + (text and 1 or 0), lines + (text and 0 or 1)
     end
     support.write(results, ("%d %d"):format(objects, lines))

@@ -245,10 +245,8 @@ describe("forksafe log", function()
     local live = follow(server.ini)
     local had = #lines_of(live:stdout())
     local killed = server:children()[1]
-    local said = support.now()
     signal.kill(killed, signal.SIGKILL)
     live:wait_for("say ChildExit +ok +%S+  child " .. killed .. " %(worker/1%) ended by SIGKILL")
-    assert.is_true(support.now() - said < 1)
     prefork.wait_said(server, "PostWorkerInit", 3)
     local new = server:children()
     local pid = new[1] == killed and new[2] or math.max(new[1], new[2])
@@ -340,9 +338,7 @@ describe("forksafe log", function()
 
   it("follows: streams into a pipe, and ends with its reader or at Ctrl-C without a word", function()
     local server = start { workers = 1 }
-    local begun = support.now()
     local result = support.run { "bash", "-c", command .. " log -f " .. server.ini .. " | head -n 1; echo ${PIPESTATUS[0]}" }
-    assert.is_true(support.now() - begun < 3)
     assert.same({ "", 2 }, { result.stderr, #lines_of(result.stdout) })
     local live = support.spawn { "sh", "-c", "exec " .. command .. " log -n all -f " .. server.ini .. " | cat" }
     live:wait_for "PostWorkerInit"

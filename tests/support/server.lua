@@ -6,10 +6,12 @@
 -- A server here is a process of support.spawn with `ini`; with `port` where it is asked, and with `log`, a path, where it does not
 -- write to its standard output and error.
 local assert = require "luassert"
+local cjson = require "cjson"
 local socket = require "socket"
 local debug_object = require "support.debug_object"
 local files = require "support.files"
 local paths = require "support.paths"
+local process = require "support.process"
 local procfs = require "support.procfs"
 local wait = require "support.wait"
 
@@ -205,6 +207,38 @@ function M.assert_recorded(server, t)
   end
   assert.same(hooks, debug_object.executed_hooks(object))
   return object
+end
+
+--- Compiles a module of the build again, as the build did: another source, more flags.
+---@param t table file (the adapter's own source), source (what is compiled), name (of the module), flags, run_path (the library's directory)
+---@return string path
+function M.compiled_again(t)
+  for _, entry in ipairs(cjson.decode((files.read(paths.build .. "/compile_commands.json")))) do
+    if entry.file == t.file then
+      local path = files.tmpdir() .. "/" .. t.name
+      local line = entry.command:gsub(" %-o %S+ %-c %S+$", function()
+        return (" %s -Wno-error -shared -o %s %s %s -Wl,-z,nodelete -Wl,-rpath,%s"):format(t.flags or "", path, t.source, paths.library,
+          t.run_path or paths.library:match "^(.*)/")
+      end)
+      process.must_run { "/bin/sh", "-c", line, cwd = entry.directory, timeout = 60 }
+      return path
+    end
+  end
+  wait.fail("the build has no " .. t.file)
+end
+
+--- Installs the build under a prefix of the test's and asserts that the server `start(prefix)` starts has the library that was installed.
+---@param start fun(prefix: string): table
+---@param workers integer how many it has
+function M.assert_installed(start, workers)
+  local prefix = files.tmpdir() .. "/usr"
+  process.must_run { "cmake", "--install", paths.build, "--prefix", prefix, timeout = 60 }
+  os.remove(paths.build .. "/install_manifest.txt") -- written into the build directory, which another user may own
+  local server = start(prefix)
+  M.wait_said(server, "PostWorkerInit", workers)
+  local maps = files.read("/proc/" .. server.pid .. "/maps")
+  assert.truthy(maps:find(prefix:gsub("%p", "%%%0") .. "/lib[^\n]*/libforksafe%.so"))
+  assert.is_nil(maps:find(paths.build, 1, true))
 end
 
 --- Ends the server with a signal (TERM) and returns its exit status.
