@@ -42,6 +42,31 @@ local function read_only(values, what)
   })
 end
 
+-- Coroutines --------------------------------------------------------------------------------------------------------
+
+-- Each that runs on top of another takes some of the C stack.
+local explain_depth = native.explain_depth
+local plain_resume, plain_wrap = coroutine.resume, coroutine.wrap
+
+function coroutine.resume(co, ...) -- luacheck: ignore 122
+  local problem = explain_depth()
+  if problem then
+    return false, problem
+  end
+  return plain_resume(co, ...)
+end
+
+function coroutine.wrap(fn) -- luacheck: ignore 122
+  local step = plain_wrap(fn)
+  return function(...)
+    local problem = explain_depth()
+    if problem then
+      error(problem, 2)
+    end
+    return step(...)
+  end
+end
+
 -- Log ---------------------------------------------------------------------------------------------------------------
 
 local function log_function(level)
@@ -340,7 +365,7 @@ end
 
 -- The audit and its remedies ----------------------------------------------------------------------------------------
 
-local fork_safety = native.load((native.source "forksafe.process"), "=forksafe.process")(native)
+local fork_safety = native.load_own((native.source "forksafe.process"), "=forksafe.process")(native)
 loaded["forksafe.process"] = fork_safety
 
 ---Tells the audit that something is known and safe. Only while scripts load.

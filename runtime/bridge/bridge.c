@@ -113,25 +113,28 @@ static int deliver(lua_State *L, const struct crossing *crossing)
     return lua_error(L);
 }
 
-static int finish(lua_State *L, struct crossing *crossing, enum fks_bridge_outcome outcome)
+/* Pushes status and value of an answer, and gives back what it came in; false with the error on
+ * the stack. */
+static bool take_answer(lua_State *L, struct crossing *crossing)
 {
-    switch (outcome) {
-    case FKS_BRIDGE_ANSWERED:
-        break;
-    case FKS_BRIDGE_ABSENT:
-        lua_pushnil(L);
-        lua_pushstring(L, crossing->bridge->absent);
-        return 2;
-    default:
-        lua_pushfstring(L, "%s%s: %s", crossing->where, crossing->bridge->language,
-                        crossing->answer.text);
-        return lua_error(L);
-    }
     lua_pushvalue(L, lua_upvalueindex(3)); // push_answer
     lua_pushlightuserdata(L, &crossing->answer);
     int failed = lua_pcall(L, 1, 2, 0);
     free(crossing->answer.tape);
-    return failed ? lua_error(L) : deliver(L, crossing);
+    return !failed;
+}
+
+/* There is no answer. */
+static int explain(lua_State *L, const struct crossing *crossing, enum fks_bridge_outcome outcome)
+{
+    if (outcome == FKS_BRIDGE_ABSENT) {
+        lua_pushnil(L);
+        lua_pushstring(L, crossing->bridge->absent);
+        return 2;
+    }
+    lua_pushfstring(L, "%s%s: %s", crossing->where, crossing->bridge->language,
+                    crossing->answer.text);
+    return lua_error(L);
 }
 
 /* Pushes the nearest line of a script: a pcall may stand between. */
@@ -158,7 +161,14 @@ static int api_cross(lua_State *L)
     check_arguments(L, &crossing, top);
     luaL_checkstack(L, 8, "a bridge");
     crossing.where = push_where(L);
-    return finish(L, &crossing, cross(L, &crossing));
+    struct fks_limits *limits = &fks_vm_of(L)->limits;
+    fks_limits_shield(limits);
+    enum fks_bridge_outcome outcome = cross(L, &crossing);
+    bool answered = outcome == FKS_BRIDGE_ANSWERED, taken = answered && take_answer(L, &crossing);
+    fks_limits_unshield(limits);
+    if (!answered)
+        return explain(L, &crossing, outcome);
+    return taken ? deliver(L, &crossing) : lua_error(L);
 }
 
 void fks_bridges_find(void)

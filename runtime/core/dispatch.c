@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <pthread.h>
 #include <stdatomic.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
@@ -78,16 +79,13 @@ static void keep_ids(struct fks_vm *old, struct fks_vm *fresh)
             }
 }
 
-/* The thread that was inside did not come along through the fork: its VM is in an unknown state,
- * and a new one is made from the texts in memory. What was put aside is the parent's. */
-static void rebuild_vm(void)
+/* A new VM from the texts in memory, where nobody knows the state of the old one, which `drop`
+ * gives back. */
+static void replace_vm(void (*drop)(struct fks_vm *vm))
 {
     struct fks_setup *setup = in_use.setup;
     struct fks_error error;
     size_t failed;
-    atomic_store(&queue_head, atomic_load(&queue_tail));
-    if (!setup)
-        return;
     struct fks_vm *fresh, *old = setup->vm;
     if (fks_vm_create(&fresh, &setup->spec, &failed, &error))
         fks_log(FORKSAFE_LOG_ERROR, "no subscriber runs in process %d: %s", (int)getpid(),
@@ -95,9 +93,18 @@ static void rebuild_vm(void)
     else
         keep_ids(old, fresh);
     setup->vm = fresh;
-    fks_vm_abandon(old);
+    drop(old);
     if (fresh)
         index_subscribers();
+}
+
+/* The thread that was inside did not come along through the fork. What was put aside is the
+ * parent's. */
+static void start_anew(void)
+{
+    atomic_store(&queue_head, atomic_load(&queue_tail));
+    if (in_use.setup)
+        replace_vm(fks_vm_abandon);
 }
 
 static uint64_t this_thread(void)
@@ -126,7 +133,7 @@ static enum entry enter(bool may_wait)
                 continue;
             if (forked_inside)
                 return NESTED;
-            rebuild_vm();
+            start_anew();
             return ENTERED;
         }
         if (!may_wait || tries++ == WAIT_TRIES)
@@ -301,16 +308,41 @@ static void try_subscriber(const struct fks_subscriber *subscriber,
     course->verdict = one > course->verdict ? one : course->verdict;
 }
 
+/* The subscriber at `*next - 1` had to be jumped out of: those after it run in a new VM. Returns
+ * whether there is one; *next is where they stand in it, since a script may have failed now that
+ * did not before. */
+static bool go_on_in_new_vm(const struct fks_vm_event *firing, size_t *next, const char **text)
+{
+    enum forksafe_event event = firing->event;
+    char *last = strdup(in_use.first[event][*next - 1].name);
+    replace_vm(fks_vm_destroy);
+    bool known = last && in_use.setup->vm;
+    size_t at = 0;
+    while (known && at < in_use.count[event] && strcmp(in_use.first[event][at].name, last) != 0)
+        at++;
+    free(last);
+    *text = NULL;
+    if (!known || fks_vm_prepare(in_use.setup->vm, firing, text))
+        return false;
+    if (at < in_use.count[event])
+        *next = at + 1;
+    return true;
+}
+
 static int run_subscribers(const struct fks_vm_event *firing)
 {
     const char *text = NULL;
     struct course course = {.verdict = FORKSAFE_OK};
     if (!in_use.setup->vm || fks_vm_prepare(in_use.setup->vm, firing, &text))
         return refuse(firing, text);
-    for (size_t i = 0; i < in_use.count[firing->event]; i++) {
-        try_subscriber(&in_use.first[firing->event][i], firing, &course);
+    for (size_t next = 0; next < in_use.count[firing->event];) {
+        try_subscriber(&in_use.first[firing->event][next++], firing, &course);
         if (course.forked)
             return FORKSAFE_OK;
+        if (fks_vm_is_lost(in_use.setup->vm) && !go_on_in_new_vm(firing, &next, &text)) {
+            int refused = refuse(firing, text);
+            return refused > course.verdict ? refused : course.verdict;
+        }
     }
     if (!course.ran)
         record_alone(firing->event, firing->occasion, FORKSAFE_OUTCOME_OK);

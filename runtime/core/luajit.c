@@ -7,8 +7,12 @@
 #include "luajit.h"
 
 #include <dlfcn.h>
+#include <link.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <stdlib.h>
+
+#include "stack_room.h"
 
 #ifndef __has_feature /* clang's; GCC has __SANITIZE_ADDRESS__ */
 #define __has_feature(x) 0
@@ -52,6 +56,30 @@ static const struct {
 #undef X
 };
 
+static uintptr_t code_begin, code_end;
+
+/* For dl_iterate_phdr: stops at the segment of code that has lua_newstate. */
+static int find_code(struct dl_phdr_info *object, size_t size, void *data)
+{
+    uintptr_t known = (uintptr_t)fks_jump_lua_newstate;
+    (void)size, (void)data;
+    for (size_t i = 0; i < object->dlpi_phnum; i++) {
+        const ElfW(Phdr) *segment = &object->dlpi_phdr[i];
+        uintptr_t begin = object->dlpi_addr + segment->p_vaddr;
+        if (segment->p_type != PT_LOAD || known < begin || known >= begin + segment->p_memsz)
+            continue;
+        code_begin = begin;
+        code_end = begin + segment->p_memsz;
+        return 1;
+    }
+    return 0;
+}
+
+bool fks_luajit_has_code(const void *program_counter)
+{
+    return (uintptr_t)program_counter >= code_begin && (uintptr_t)program_counter < code_end;
+}
+
 int fks_luajit_load(struct fks_error *error)
 {
     static void *handle;
@@ -71,6 +99,7 @@ int fks_luajit_load(struct fks_error *error)
                             functions[i].name);
         }
     }
+    dl_iterate_phdr(find_code, NULL);
     handle = opened; /* never closed: states made by it live as long as the process */
     return 0;
 }
@@ -82,6 +111,7 @@ int fks_luajit_use_thread(lua_State *L)
     static _Thread_local bool known __attribute__((tls_model("initial-exec")));
     if (known)
         return 0;
+    fks_stack_know();
     void *volatile room = malloc(THREAD_ROOM); /* given back, it is there for glibc */
     if (!room)
         return FORKSAFE_ENOMEM;

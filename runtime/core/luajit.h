@@ -12,6 +12,7 @@
 #include <lua.h>
 #include <luajit.h>
 #include <lualib.h>
+#include <stdbool.h>
 
 #include "error.h"
 
@@ -36,6 +37,7 @@
     X(lua_toboolean)            \
     X(lua_tolstring)            \
     X(lua_touserdata)           \
+    X(lua_tocfunction)          \
     X(lua_objlen)               \
     X(lua_pushnil)              \
     X(lua_pushnumber)           \
@@ -107,6 +109,9 @@
  * Master (or a command): dlopen is not for a fresh child. Returns 0, or FORKSAFE_ELUAJIT with a
  * line that names what is missing and the package that has it. */
 int fks_luajit_load(struct fks_error *error);
+
+/* Whether a program counter is in LuaJIT's own code. Async-signal-safe; any process. */
+bool fks_luajit_has_code(const void *program_counter);
 
 /* LuaJIT keeps the error that it throws in data of the thread. glibc makes room for that when a
  * thread throws its first one, and ends the process where there is none: so the first one is thrown

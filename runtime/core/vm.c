@@ -12,8 +12,12 @@
 #include <unistd.h>
 
 #include "embedded.h"
+#include "guards.h"
 #include "journal.h"
 #include "limits.h"
+
+#define LARGE_BLOCK (256u << 10)
+#define PACES       16 /* parts of the memory limit: the collector is told at each */
 
 /* A state's allocator data is its VM: LuaJIT hands it out for coroutines too. */
 struct fks_vm *fks_vm_of(lua_State *L)
@@ -23,9 +27,33 @@ struct fks_vm *fks_vm_of(lua_State *L)
     return vm;
 }
 
-static void *allocate(void *vm, void *block, size_t old_size, size_t new_size)
+/* Lets the collector wait as long as the memory limit leaves room for: LuaJIT collects when the
+ * heap has grown by a factor, and never because memory ends. Throws nothing. */
+static void pace_collector(struct fks_vm *vm)
 {
-    return fks_arena_realloc(((struct fks_vm *)vm)->arena, block, old_size, new_size);
+    size_t limit = (size_t)vm->spec->config->memory_limit, used = fks_arena_used(vm->arena);
+    size_t percent = limit / 4 * 3 / (used / 100 + 1);
+    int pace = (int)(percent > 400 ? 400 : percent < 110 ? 110 : percent);
+    if (pace != vm->pace)
+        lua_gc(vm->L, LUA_GCSETPAUSE, pace);
+    vm->pace = pace;
+    vm->pace_low = used > limit / PACES ? used - limit / PACES : 0;
+    vm->pace_high = used + limit / PACES;
+}
+
+/* lua_Alloc. Moving a block of this size, or looking through it, is long for one instruction. */
+static void *allocate(void *data, void *block, size_t old_size, size_t new_size)
+{
+    struct fks_vm *vm = data;
+    if (new_size >= LARGE_BLOCK && new_size > old_size) {
+        vm->limits.eager = true;
+        fks_limits_watch(&vm->limits);
+    }
+    void *result = fks_arena_realloc(vm->arena, block, old_size, new_size);
+    size_t used = fks_arena_used(vm->arena);
+    if (used > vm->pace_high || used < vm->pace_low)
+        pace_collector(vm);
+    return result;
 }
 
 static int collect_garbage(lua_State *L)
@@ -137,24 +165,40 @@ static void collect(struct fks_vm *vm)
         lua_settop(vm->L, -2);
 }
 
+/* After an error while it ran: nothing of the script is left, its names are free. */
+static void drop_script(struct fks_vm *vm, const struct fks_script *script)
+{
+    drop_subscribers_of(vm, script);
+    lua_rawgeti(vm->L, LUA_REGISTRYINDEX, vm->abort_script);
+    if (lua_pcall(vm->L, 0, 0, 0))
+        lua_settop(vm->L, -2);
+    collect(vm); /* what it left behind is not for the next one to pay */
+}
+
+/* What is said of a script that was jumped out of; nobody knows the line. */
+static const char *tell_lost(struct fks_vm *vm, const char *path)
+{
+    vm->lost = true;
+    snprintf(vm->error, FKS_VM_ERROR, "%s: %s", path, fks_limits_text(FKS_RUN_LOST));
+    return vm->error;
+}
+
+/* Whether it is loaded now. Where it is not, the VM may be lost. */
 static bool run_script(struct fks_vm *vm, const struct fks_script *script)
 {
-    lua_State *L = vm->L;
+    int status;
     vm->loading = script;
-    fks_limits_begin(&vm->limits, vm->spec->config->time_limit, fks_now());
-    lua_pushvalue(L, FKS_VM_LOAD);
-    int status = lua_pcall(L, 0, 0, FKS_VM_TRACEBACK);
-    fks_limits_end(&vm->limits, L);
-    if (status) {
-        vm->spec->complain(take_error(vm), vm->spec->data);
-        drop_subscribers_of(vm, script);
-        lua_rawgeti(L, LUA_REGISTRYINDEX, vm->abort_script);
-        if (lua_pcall(L, 0, 0, 0))
-            lua_settop(L, -2);
-        collect(vm); /* what it left behind is not for the next one to pay */
-    }
+    lua_pushvalue(vm->L, FKS_VM_LOAD);
+    enum fks_limits_end end = fks_limits_call(&vm->limits, 0, FKS_VM_TRACEBACK,
+                                              vm->spec->config->time_limit, fks_now(), &status);
     vm->loading = NULL;
-    return !status;
+    if (!status)
+        return true;
+    vm->spec->complain(end == FKS_RUN_LOST ? tell_lost(vm, script->path) : take_error(vm),
+                       vm->spec->data);
+    if (!vm->lost)
+        drop_script(vm, script);
+    return false;
 }
 
 static int by_event_and_order(const void *left, const void *right)
@@ -201,7 +245,7 @@ static int make_state(struct fks_vm *vm, struct fks_error *error)
         return fail_memory(vm->spec, error);
     luaJIT_setmode(vm->L, 0, LUAJIT_MODE_ENGINE | LUAJIT_MODE_OFF);
     fill_stack(vm->L);
-    fks_limits_install(vm->L);
+    fks_limits_install(&vm->limits, vm->L, vm->spec->config->lua_libs == FKS_LUA_LIBS_FULL);
     lua_pushcclosure(vm->L, build_state, 0);
     int status = lua_pcall(vm->L, 0, 0, FKS_VM_TRACEBACK);
     if (status == LUA_ERRMEM || fks_arena_used(vm->arena) > vm->spec->config->memory_limit)
@@ -209,18 +253,10 @@ static int make_state(struct fks_vm *vm, struct fks_error *error)
                         "the settings do not fit into the Lua VM; raise forksafe.memory_limit");
     if (status)
         return fks_fail(error, FORKSAFE_ESCRIPT, "forksafe's own Lua failed: %s", take_error(vm));
-    fks_arena_hold(vm->arena);
+    if (fks_guard(FKS_GUARD_MEMORY))
+        fks_arena_hold(vm->arena);
+    pace_collector(vm);
     return 0;
-}
-
-void fks_vm_pace(struct fks_vm *vm)
-{
-    size_t room = (size_t)vm->spec->config->memory_limit / 4 * 3;
-    size_t percent = room / (fks_arena_used(vm->arena) / 100 + 1);
-    int pace = (int)(percent > 400 ? 400 : percent < 110 ? 110 : percent);
-    if (pace != vm->pace)
-        lua_gc(vm->L, LUA_GCSETPAUSE, pace);
-    vm->pace = pace;
 }
 
 static void settle(struct fks_vm *vm)
@@ -229,7 +265,7 @@ static void settle(struct fks_vm *vm)
     if (lua_pcall(vm->L, 0, 0, 0))
         lua_settop(vm->L, -2);
     fks_arena_gather(vm->arena, false); /* where that threw */
-    fks_vm_pace(vm);
+    pace_collector(vm);
     lua_gc(vm->L, LUA_GCRESTART, -1);
 }
 
@@ -241,32 +277,60 @@ static void allow_paths(struct fks_vm *vm)
         fks_scrub_allow(vm->scrub, vm->spec->scripts->items[i].path);
 }
 
-int fks_vm_create(struct fks_vm **out, const struct fks_vm_spec *spec, size_t *failed,
-                  struct fks_error *error)
+static bool run_scripts(struct fks_vm *vm, bool bad[])
+{
+    const struct fks_scripts *scripts = vm->spec->scripts;
+    for (size_t i = 0; i < scripts->count && !vm->lost; i++)
+        if (!scripts->items[i].module && !bad[i])
+            bad[i] = !run_script(vm, &scripts->items[i]);
+    return !vm->lost;
+}
+
+/* One attempt, without the scripts that are `bad`; which more are is noted there. Returns 0, an
+ * error, or 0 with *out NULL where a script had to be jumped out of. */
+static int build_vm(struct fks_vm **out, const struct fks_vm_spec *spec, bool bad[],
+                    struct fks_error *error)
 {
     struct fks_arena *arena = fks_arena_create(spec->config->memory_limit, sizeof(struct fks_vm));
-    *out = NULL;
-    *failed = 0;
     if (!arena)
         return fail_memory(spec, error);
     struct fks_vm *vm = fks_arena_owner(arena);
     vm->arena = arena;
     vm->spec = spec;
     vm->pid = getpid();
+    vm->pace_high = SIZE_MAX;
     int result = make_state(vm, error);
     if (result) {
         fks_vm_destroy(vm);
         return result;
     }
     allow_paths(vm);
-    for (size_t i = 0; i < spec->scripts->count; i++)
-        if (!spec->scripts->items[i].module && !run_script(vm, &spec->scripts->items[i]))
-            ++*failed;
+    if (!run_scripts(vm, bad)) {
+        fks_vm_destroy(vm);
+        return 0;
+    }
     if (vm->count)
         qsort(vm->subscribers, vm->count, sizeof *vm->subscribers, by_event_and_order);
     settle(vm);
     *out = vm;
     return 0;
+}
+
+int fks_vm_create(struct fks_vm **out, const struct fks_vm_spec *spec, size_t *failed,
+                  struct fks_error *error)
+{
+    *out = NULL;
+    *failed = 0;
+    bool *bad = calloc(spec->scripts->count + 1, sizeof *bad);
+    if (!bad)
+        return fail_memory(spec, error);
+    int result = 0;
+    while (!result && !*out) /* at most once a script */
+        result = build_vm(out, spec, bad, error);
+    for (size_t i = 0; i < spec->scripts->count; i++)
+        *failed += bad[i];
+    free(bad);
+    return result;
 }
 
 void fks_vm_destroy(struct fks_vm *vm)
@@ -283,7 +347,13 @@ void fks_vm_destroy(struct fks_vm *vm)
 
 void fks_vm_abandon(struct fks_vm *vm)
 {
+    fks_limits_forget(&vm->limits);
     fks_arena_destroy(vm->arena);
+}
+
+bool fks_vm_is_lost(const struct fks_vm *vm)
+{
+    return vm->lost;
 }
 
 struct fks_subscriber *fks_vm_subscribers(struct fks_vm *vm, size_t *count)
@@ -303,7 +373,6 @@ int fks_vm_prepare(struct fks_vm *vm, const struct fks_vm_event *event, const ch
         *text = "no memory for a thread that Lua has not run in";
         return FORKSAFE_ENOMEM;
     }
-    fks_vm_pace(vm);
     lua_pushvalue(vm->L, FKS_VM_PREPARE);
     if (!lua_pcall(vm->L, 0, 0, FKS_VM_TRACEBACK))
         return 0;
@@ -316,19 +385,23 @@ enum forksafe_outcome fks_vm_call(struct fks_vm *vm, const struct fks_subscriber
                                   enum forksafe_event event, uint64_t now, const char **text)
 {
     lua_State *L = vm->L;
-    fks_limits_begin(&vm->limits, vm->spec->config->time_limit, now);
+    int status;
     lua_rawgeti(L, LUA_REGISTRYINDEX, subscriber->function);
     lua_rawgeti(L, LUA_REGISTRYINDEX, vm->events[event]); // subscriber event
-    int status = lua_pcall(L, 1, 0, FKS_VM_TRACEBACK);
-    bool expired = fks_limits_end(&vm->limits, L);
+    enum fks_limits_end end = fks_limits_call(&vm->limits, 1, FKS_VM_TRACEBACK,
+                                              vm->spec->config->time_limit, now, &status);
+    if (end == FKS_RUN_LOST) {
+        *text = tell_lost(vm, subscriber->path);
+        return FORKSAFE_OUTCOME_TIMEOUT;
+    }
     if (!status) { /* a pcall was the last thing it did, and kept the error */
-        *text = fks_limits_stopped;
-        return expired ? FORKSAFE_OUTCOME_TIMEOUT : FORKSAFE_OUTCOME_OK;
+        *text = fks_limits_text(end);
+        return end == FKS_RUN_STOPPED ? FORKSAFE_OUTCOME_TIMEOUT : FORKSAFE_OUTCOME_OK;
     }
     *text = take_error(vm);
     if (status == LUA_ERRMEM) /* make room for those that come after */
         collect(vm);
-    return expired                ? FORKSAFE_OUTCOME_TIMEOUT
+    return end == FKS_RUN_STOPPED ? FORKSAFE_OUTCOME_TIMEOUT
            : status == LUA_ERRMEM ? FORKSAFE_OUTCOME_MEMORY
                                   : FORKSAFE_OUTCOME_ERROR;
 }

@@ -69,6 +69,10 @@ void fks_vm_destroy(struct fks_vm *vm);
  * goes, since what else that thread had in its hands is in an unknown state. Child. */
 void fks_vm_abandon(struct fks_vm *vm);
 
+/* Whether a subscriber had to be jumped out of: what is C's of it may be read (its subscribers), no
+ * more of its Lua runs, and a new one has to be made. */
+bool fks_vm_is_lost(const struct fks_vm *vm);
+
 /* The subscribers, sorted by event, order, and load order; *count of them. Owned by the VM; `id` is
  * the caller's to set. */
 struct fks_subscriber *fks_vm_subscribers(struct fks_vm *vm, size_t *count);

@@ -19,15 +19,14 @@
 #include "lua_libs.h"
 #include "names.h"
 #include "reseed.h"
+#include "vm_guard.h"
 #include "vm_process.h"
 
 /* What the safe set has not: it opens files, loads bytecode, or makes objects whose finalizers
  * cannot be bounded. */
 static const char *const removed_globals[] = {"dofile", "loadfile", "newproxy", "gcinfo"};
 
-/* load(text [, chunk name [, mode [, env]]]), loadstring: text only, never a function, never
- * bytecode. */
-static int api_load(lua_State *L)
+static int load_text(lua_State *L)
 {
     size_t length;
     const char *text = luaL_checklstring(L, 1, &length);
@@ -43,6 +42,16 @@ static int api_load(lua_State *L)
         lua_setfenv(L, -2);
     }
     return 1;
+}
+
+/* load(text [, chunk name [, mode [, env]]]), loadstring: text only, never a function, never
+ * bytecode. */
+static int api_load(lua_State *L)
+{
+    size_t length;
+    const char *text = luaL_checklstring(L, 1, &length);
+    fks_vm_check_parser(L, text, length);
+    return load_text(L);
 }
 
 /* collectgarbage("count") only: a full collection in a child would copy the whole heap. */
@@ -180,14 +189,15 @@ static int push_text(lua_State *L)
  * deeper. */
 static int api_debug_json(lua_State *L)
 {
+    struct fks_vm *vm = fks_vm_of(L);
     lua_pushvalue(L, lua_upvalueindex(1)); // push_text
-    char *text = fks_vm_of(L)->spec->debug_json();
-    if (!text)
-        return 0;
+    fks_limits_shield(&vm->limits);
+    char *text = vm->spec->debug_json();
     lua_pushlightuserdata(L, text);
-    int failed = lua_pcall(L, 1, 1, 0);
+    int failed = text ? lua_pcall(L, 1, 1, 0) : 0;
     free(text);
-    return failed ? lua_error(L) : 1;
+    fks_limits_unshield(&vm->limits);
+    return failed ? lua_error(L) : text != NULL;
 }
 
 static void push_json(lua_State *L, const json_t *value)
@@ -238,16 +248,18 @@ static int push_debug_object(lua_State *L)
 /* The debug object as a table; likewise. */
 static int api_debug_object(lua_State *L)
 {
+    struct fks_vm *vm = fks_vm_of(L);
     lua_pushvalue(L, lua_upvalueindex(1)); // push_debug_object
-    char *text = fks_vm_of(L)->spec->debug_json();
+    fks_limits_shield(&vm->limits);
+    char *text = vm->spec->debug_json();
     json_t *object = text ? json_loads(text, 0, NULL) : NULL;
     free(text);
-    if (!object)
-        return 0;
     lua_pushlightuserdata(L, object);
-    int failed = lua_pcall(L, 1, 1, 0);
+    int failed = object ? lua_pcall(L, 1, 1, 0) : 0;
+    bool found = object != NULL;
     json_decref(object);
-    return failed ? lua_error(L) : 1;
+    fks_limits_unshield(&vm->limits);
+    return failed ? lua_error(L) : found;
 }
 
 static const struct {
@@ -255,6 +267,7 @@ static const struct {
     lua_CFunction function;
 } natives[] = {
     {"load", api_load},
+    {"load_own", load_text},
     {"log", api_log},
     {"subscribe", fks_vm_subscribe},
     {"is_leader", fks_vm_is_leader},
@@ -350,14 +363,26 @@ static void replace_globals(lua_State *L)
     lua_settop(L, -3);
 }
 
+/* With the debug library, a script could take the hook away that stops it. */
+static void remove_hooks(lua_State *L)
+{
+    lua_getfield(L, LUA_GLOBALSINDEX, LUA_DBLIBNAME); // debug
+    lua_pushnil(L);
+    lua_setfield(L, -2, "sethook");
+    lua_settop(L, -2);
+}
+
 int fks_vm_open_libraries(lua_State *L)
 {
     struct fks_vm *vm = fks_vm_of(L);
     bool full = vm->spec->config->lua_libs == FKS_LUA_LIBS_FULL;
     fks_lua_libs_open(L, full);
     replace_globals(L);
-    push_native(L, vm); // native
+    push_native(L, vm);        // native
+    fks_vm_guard_libraries(L); // native explain_depth
+    lua_setfield(L, -2, "explain_depth");
     if (full) {
+        remove_hooks(L);
         lua_getfield(L, LUA_GLOBALSINDEX, "require");
         lua_setfield(L, -2, "full_require");
     }

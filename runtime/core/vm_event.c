@@ -40,14 +40,14 @@ static int role_word(int32_t role)
  * where nothing bounds it. */
 static void set_integer(lua_State *L, enum field field, lua_Integer value)
 {
-    lua_pushvalue(L, lua_upvalueindex(field)); // table name
+    lua_pushvalue(L, lua_upvalueindex((int)field)); // table name
     lua_pushinteger(L, value);                 // table name value
     lua_rawset(L, -3);
 }
 
 static void set_boolean(lua_State *L, enum field field, bool value)
 {
-    lua_pushvalue(L, lua_upvalueindex(field));
+    lua_pushvalue(L, lua_upvalueindex((int)field));
     lua_pushboolean(L, value);
     lua_rawset(L, -3);
 }
@@ -55,7 +55,7 @@ static void set_boolean(lua_State *L, enum field field, bool value)
 /* To the value at an index that does not count from the top. */
 static void set_value(lua_State *L, enum field field, int index)
 {
-    lua_pushvalue(L, lua_upvalueindex(field));
+    lua_pushvalue(L, lua_upvalueindex((int)field));
     lua_pushvalue(L, index);
     lua_rawset(L, -3);
 }
@@ -68,7 +68,7 @@ static void set_known(lua_State *L, enum field field, int value, int least)
         set_integer(L, field, value);
         return;
     }
-    lua_pushvalue(L, lua_upvalueindex(field));
+    lua_pushvalue(L, lua_upvalueindex((int)field));
     lua_pushnil(L);
     lua_rawset(L, -3);
 }

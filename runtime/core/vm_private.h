@@ -27,10 +27,12 @@ struct fks_vm {
     const struct fks_script *loading; /* the script that is being run; NULL afterwards */
     const struct fks_vm_event *firing;
     unsigned firings;
-    int pace;     /* what the collector was told last, in percent */
-    pid_t pid;    /* the process that fired last */
-    pid_t seeded; /* the process that seeded math.random */
-    char *error;  /* FKS_VM_ERROR bytes */
+    int pace;                   /* what the collector was told last, in percent ... */
+    size_t pace_low, pace_high; /* ... for as long as this much is in use */
+    bool lost;                  /* jumped out of: no Lua of it may run */
+    pid_t pid;                  /* the process that fired last */
+    pid_t seeded;               /* the process that seeded math.random */
+    char *error;                /* FKS_VM_ERROR bytes */
 };
 
 /* Where things stand on the state's stack, for good: nothing is allocated to call them. */
@@ -46,10 +48,6 @@ enum fks_vm_stack {
 
 /* The VM that a state, or a coroutine of it, belongs to. */
 struct fks_vm *fks_vm_of(lua_State *L);
-
-/* Lets the collector wait as long as the memory limit leaves room for: LuaJIT collects when the
- * heap has grown by a factor, and never because memory ends. Cheap; throws nothing. */
-void fks_vm_pace(struct fks_vm *vm);
 
 /* Pushes the function that puts vm->firing into its event's table. vm_event.c */
 void fks_vm_push_prepare(lua_State *L);
