@@ -7,7 +7,7 @@
 #include <pthread.h>
 #include <stdint.h>
 
-#define FOREIGN 32768u        /* what is taken of a stack whose end is not known */
+#define FOREIGN 32768u       /* what is taken of a stack whose end is not known */
 #define DEEPEST (512u << 10) /* what is ever taken: deeper, one error takes long to come back */
 
 /* With the initial-exec model, whose first use allocates nothing. A child inherits it with the
