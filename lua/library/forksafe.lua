@@ -229,7 +229,8 @@ forksafe = {}
 
 ---Runs `fn` at every firing of the event, within time_limit and memory_limit. Where it runs over its time inside one long
 ---call (a string pattern, table.sort), the Lua state is given up: subscribers and modules start anew in this process, as if
----the scripts had just been loaded. Only while scripts load: in the master, before the first fork. Throws for an unknown event or option, and for a name that is taken.
+---the scripts had just been loaded. Only while scripts load: in the master, before the first fork. Throws for an unknown
+---event or option, and for a name that is taken.
 ---@param event forksafe.EventName
 ---@param fn forksafe.Subscriber
 ---@param options? forksafe.SubscribeOptions
