@@ -5,6 +5,7 @@
  */
 #include "reader_private.h"
 
+#include "guards.h"
 #include "runtime_dir.h"
 
 #include <errno.h>
@@ -20,6 +21,8 @@
 bool fks_reader_fetch(const struct fks_reader *reader, uint64_t offset, void *to, size_t size)
 {
     if (reader->mapped) {
+        if (offset > reader->mapped_size || size > reader->mapped_size - offset)
+            return false;
         __atomic_thread_fence(__ATOMIC_SEQ_CST);
         memcpy(to, reader->mapped + offset, size);
         __atomic_thread_fence(__ATOMIC_SEQ_CST);
@@ -63,6 +66,8 @@ static bool area_fits(const struct forksafe_journal_header *header, uint64_t off
 /* What is wrong with the header's sizes; NULL: nothing. */
 static const char *find_fault(const struct forksafe_journal_header *header, uint64_t actual_size)
 {
+    if (!fks_guard(FKS_GUARD_JOURNAL))
+        return NULL;
     if (header->header_size != sizeof *header || header->file_size > actual_size)
         return "it is shorter than it says";
     if (!header->slot_count || header->slot_count > FORKSAFE_MAX_SLOTS ||
@@ -125,7 +130,7 @@ static int read_header(const struct fks_reader *reader, struct forksafe_journal_
     if (!whole)
         return fks_reader_damaged(reader, "it is shorter than it says", error);
     const char *fault =
-        find_fault(header, reader->mapped ? header->file_size : (uint64_t)st.st_size);
+        find_fault(header, reader->mapped ? reader->mapped_size : (uint64_t)st.st_size);
     return fault ? fks_reader_damaged(reader, fault, error) : 0;
 }
 
@@ -329,7 +334,7 @@ int fks_reader_open(struct fks_reader **out, const char *path, struct fks_error 
 }
 
 int fks_reader_over(struct fks_reader **out, const struct forksafe_journal_header *mapped,
-                    const char *path, struct fks_error *error)
+                    size_t size, const char *path, struct fks_error *error)
 {
     struct fks_reader *reader = calloc(1, sizeof *reader);
     *out = NULL;
@@ -337,6 +342,7 @@ int fks_reader_over(struct fks_reader **out, const struct forksafe_journal_heade
         return fks_fail(error, FORKSAFE_ENOMEM, "no memory to read the journal");
     reader->fd = -1;
     reader->mapped = (const char *)mapped;
+    reader->mapped_size = size;
     return start(out, reader, path, error);
 }
 

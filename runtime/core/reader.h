@@ -23,9 +23,10 @@ struct fks_reader;
  * damaged one) with a line that names the file. */
 int fks_reader_open(struct fks_reader **out, const char *path, struct fks_error *error);
 
-/* The same over the journal mapped in this process. `path` may be NULL. */
+/* The same over the journal mapped in this process. `size` is the map's: what the header says may
+ * have been written by anybody who has it mapped too. `path` may be NULL. */
 int fks_reader_over(struct fks_reader **out, const struct forksafe_journal_header *mapped,
-                    const char *path, struct fks_error *error);
+                    size_t size, const char *path, struct fks_error *error);
 
 /* NULL is harmless. */
 void fks_reader_close(struct fks_reader *reader);

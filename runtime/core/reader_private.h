@@ -24,6 +24,7 @@ struct fks_tables {
 struct fks_reader {
     int fd;             /* -1: `mapped` */
     const char *mapped; /* borrowed; NULL: the file */
+    size_t mapped_size;
     char *path;
     uint8_t boot_id[16];
     struct forksafe_journal_header header;

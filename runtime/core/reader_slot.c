@@ -56,7 +56,7 @@ static const struct forksafe_record *record_of(const struct forksafe_slot *slot,
 static bool fetch_copies(const struct fks_reader *reader, uint32_t index, struct copies *copies)
 {
     size_t stride = reader->header.slot_stride;
-    for (int i = 0; i < 3; i++)
+    for (size_t i = 0; i < 3; i++)
         if (!fks_reader_fetch(reader, slot_offset(reader, index), reader->tables.slots + i * stride,
                               stride))
             return false;

@@ -66,7 +66,8 @@ void fks_journal_end(void *journal, struct fks_run *run, int outcome);
 void fks_journal_error(void *journal, const struct fks_run *run, const char *text, size_t length);
 void fks_journal_child_exit(void *journal, int pid, int exit_status, int signal);
 int fks_reader_open(void **out, const char *path, struct fks_error *error);
-int fks_reader_over(void **out, const void *mapped, const char *path, struct fks_error *error);
+size_t fks_journal_size(const void *journal);
+int fks_reader_over(void **out, const void *mapped, size_t size, const char *path, struct fks_error *error);
 void fks_reader_close(void *reader);
 char *fks_debug_text(void *const *readers, size_t count, const char *instance, int indent, struct fks_error *error);
 void free(void *memory);
@@ -252,7 +253,7 @@ end
 --- The debug object of the journal mapped in this process, as a hook sees it.
 function Journal:read_mapped()
   local failure, out = ffi.new "struct fks_error", ffi.new "void *[1]"
-  local code = C.fks_reader_over(out, C.fks_journal_header(self.handle), nil, failure)
+  local code = C.fks_reader_over(out, C.fks_journal_header(self.handle), C.fks_journal_size(self.handle), nil, failure)
   assert(code == 0, ffi.string(failure.text))
   local json = take_text(out, 1)
   C.fks_reader_close(out[0])
