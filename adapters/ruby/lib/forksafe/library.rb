@@ -92,7 +92,8 @@ module Forksafe
         now = Fiddle::Handle::RTLD_NOW
         problems = []
         [[SONAME, now | RTLD_NOLOAD], [Build::LIBRARY, now], [SONAME, now]].each do |name, mode|
-          return Fiddle::Handle.new(name, mode)
+          handle = Fiddle::Handle.new(name, mode)
+          return handle unless handle.to_i.zero? # found, not loaded, and no error (RTLD_NOLOAD)
         rescue Fiddle::DLError => error
           problems << error.message if mode == now
         end
