@@ -69,8 +69,13 @@ end
 
 -- Log ---------------------------------------------------------------------------------------------------------------
 
+local log_line = native.log_line
+
 local function log_function(level)
   return function(text, ...)
+    if log_line(level, text, ...) then -- most lines are plain, and cost a fresh child less so
+      return
+    end
     if select("#", ...) > 0 then
       text = format(text, ...)
     end

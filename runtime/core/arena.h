@@ -25,9 +25,10 @@ void fks_arena_destroy(struct fks_arena *arena);
 /* A lua_Alloc: `arena` is the struct fks_arena. Returns NULL at the limit. */
 void *fks_arena_realloc(void *arena, void *block, size_t old_size, size_t new_size);
 
-/* LuaJIT crashes where memory ends while a state is being made: the limit holds only from here on.
+/* Whether the limit holds. Not while a state is being made, where LuaJIT crashes if memory ends,
+ * nor while it collects garbage, which it gives up if a smaller table of its strings cannot be had.
  */
-void fks_arena_hold(struct fks_arena *arena);
+void fks_arena_hold(struct fks_arena *arena, bool hold);
 
 /* Until it is told otherwise: what is allocated goes onto the page that is kept for what every hook
  * writes, as long as there is room. */

@@ -88,6 +88,17 @@ static void throw_stop(lua_State *L)
     lua_error(L);
 }
 
+/* Lua of our own, which takes no time of its own: what it is about to say of an error in a script
+ * is not replaced by one without the script's name. Chunk names that do not begin with '@' are its
+ * and those of load(). */
+static bool is_own_lua(lua_State *L)
+{
+    static const char own[] = "=forksafe";
+    lua_Debug here;
+    return lua_getstack(L, 0, &here) && lua_getinfo(L, "S", &here) &&
+           !strncmp(here.source, own, sizeof own - 1);
+}
+
 /* The hook. Once the limit is passed it is called before each instruction: a pcall around a loop
  * would catch one error. Not before each call: our own message handler is a C function, and must
  * get through. */
@@ -101,7 +112,7 @@ static void tick(lua_State *L, lua_Debug *where)
         return; /* the instructions of many short runs add up */
     if (!run->expired) {
         fks_limits_watch(run);
-        if (run->timer.armed) /* at full speed until its signal comes */
+        if (run->signal) /* at full speed until its signal comes */
             lua_sethook(L, NULL, 0, 0);
         uint64_t cpu = used_cpu(run);
         if (time_left(run, cpu))
@@ -109,7 +120,8 @@ static void tick(lua_State *L, lua_Debug *where)
         expire(run, cpu);
     }
     lua_sethook(L, tick, LUA_MASKCOUNT, 1);
-    throw_stop(L);
+    if (!is_own_lua(L))
+        throw_stop(L);
 }
 
 static const void *program_counter(const void *context)
@@ -136,10 +148,10 @@ static void on_timer(int signal, siginfo_t *info, void *context)
     if (!left) {
         if (cpu >= run->grace_end && run->may_jump && !run->shields &&
             fks_luajit_has_code(program_counter(context)))
-            __builtin_longjmp(run->landing, 1);
+            __builtin_longjmp(run->frame->landing, 1);
         lua_sethook(run->L, tick, LUA_MASKCOUNT, 1);
     }
-    fks_limits_timer_set(&run->timer, left ? left : MILLISECOND);
+    fks_limits_timer_set(&run->frame->timer, left ? left : MILLISECOND);
     errno = errno_before;
 }
 
@@ -158,7 +170,7 @@ static void tell_no_timer(int problem)
 static void set_timer(struct fks_limits *run)
 {
     uint64_t left = time_left(run, used_cpu(run));
-    fks_limits_timer_set(&run->timer, left ? left : 1);
+    fks_limits_timer_set(&run->frame->timer, left ? left : 1);
 }
 
 void fks_limits_watch(struct fks_limits *run)
@@ -166,22 +178,24 @@ void fks_limits_watch(struct fks_limits *run)
     if (!run->cpu_ns || run->tried)
         return;
     run->tried = true;
-    run->problem = fks_limits_timer_arm(&run->timer, on_timer, run);
-    if (!run->problem)
-        set_timer(run);
+    run->problem = fks_limits_timer_arm(&run->frame->timer, on_timer, run);
+    if (run->problem)
+        return;
+    run->signal = run->frame->timer.signal;
+    set_timer(run);
 }
 
 void fks_limits_install(struct fks_limits *run, lua_State *L, bool full)
 {
     run->L = L;
-    run->may_jump = !full;
+    run->may_jump = !full && fks_guard(FKS_GUARD_RUNAWAY);
     run->entry = __builtin_frame_address(0);
     lua_sethook(L, tick, LUA_MASKCOUNT, TICK);
 }
 
 static void begin(struct fks_limits *run, uint64_t cpu_ns, uint64_t now)
 {
-    run->cpu_ns = fks_guard(FKS_GUARD_RUNAWAY) ? cpu_ns : 0;
+    run->cpu_ns = cpu_ns;
     run->wall_ns = cpu_ns * WALL_TIMES;
     run->wall_start = now;
     run->cpu_known = run->expired = run->tried = run->landed = false;
@@ -190,10 +204,17 @@ static void begin(struct fks_limits *run, uint64_t cpu_ns, uint64_t now)
         fks_limits_watch(run);
 }
 
+static void drop_timer(struct fks_limits *run)
+{
+    if (run->signal)
+        fks_limits_timer_disarm(&run->frame->timer);
+    run->signal = 0;
+}
+
 static enum fks_limits_end end(struct fks_limits *run)
 {
     bool expired = run->expired;
-    fks_limits_timer_disarm(&run->timer);
+    drop_timer(run);
     tell_no_timer(run->problem);
     run->cpu_ns = 0;
     run->expired = false;
@@ -210,7 +231,9 @@ __attribute__((noinline)) enum fks_limits_end fks_limits_call(struct fks_limits 
 {
     struct fks_limits *const volatile kept = run; /* across the jump */
     int *const volatile kept_status = status;
-    if (__builtin_setjmp(run->landing)) {
+    struct fks_limits_frame frame;
+    run->frame = &frame;
+    if (__builtin_setjmp(frame.landing)) {
         kept->landed = true;
         *kept_status = LUA_ERRRUN;
         return end(kept);
@@ -225,8 +248,8 @@ void fks_limits_pause(struct fks_limits *run)
 {
     run->paused_wall = fks_now();
     run->paused_cpu = thread_cpu();
-    if (run->timer.armed)
-        fks_limits_timer_set(&run->timer, 0);
+    if (run->signal)
+        fks_limits_timer_set(&run->frame->timer, 0);
 }
 
 uint64_t fks_limits_resume(struct fks_limits *run)
@@ -235,10 +258,10 @@ uint64_t fks_limits_resume(struct fks_limits *run)
     run->wall_start += took;
     if (cpu > run->paused_cpu) /* less: in a child that was forked meanwhile, whose clock is new */
         run->cpu_start += cpu - run->paused_cpu;
-    if (!run->timer.armed)
+    if (!run->signal)
         return took;
-    if (run->timer.pid != getpid()) { /* and it has no timer */
-        fks_limits_timer_disarm(&run->timer);
+    if (run->frame->timer.pid != getpid()) { /* and it has no timer */
+        drop_timer(run);
         run->tried = run->cpu_known = false;
         fks_limits_watch(run);
     } else {
@@ -259,5 +282,7 @@ void fks_limits_unshield(struct fks_limits *run)
 
 void fks_limits_forget(struct fks_limits *run)
 {
-    fks_limits_timer_forget(&run->timer);
+    if (run->signal)
+        fks_limits_timer_forget(run->signal);
+    run->signal = 0;
 }

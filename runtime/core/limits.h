@@ -26,6 +26,13 @@ enum fks_limits_end {
     FKS_RUN_LOST,    /* jumped out of: of the VM nothing may be used but what is C's */
 };
 
+/* What a call needs once it has a timer: on its C stack, since a fresh child would copy a page for
+ * it. */
+struct fks_limits_frame {
+    void *landing[5]; /* of __builtin_setjmp */
+    struct fks_limits_timer timer;
+};
+
 /* The runs of one VM. Zeroed, it is ready for use. */
 struct fks_limits {
     lua_State *L;
@@ -33,11 +40,11 @@ struct fks_limits {
     uint64_t wall_start, cpu_start;
     uint64_t grace_end;               /* of the CPU clock; from the first stage on */
     uint64_t paused_wall, paused_cpu; /* when the bridge was entered */
-    void *landing[5];                 /* of __builtin_setjmp */
+    struct fks_limits_frame *frame;   /* of the call that runs */
     const void *entry;                /* the frame that Lua was entered by */
-    struct fks_limits_timer timer;
-    int problem;    /* errno, where there was no timer to be had */
-    int shields;    /* what is held now has to be given back: no jump */
+    int problem;                      /* errno, where there was no timer to be had */
+    int signal;                       /* of its timer; 0: it has none */
+    int shields;                      /* what is held now has to be given back: no jump */
     bool may_jump;  /* the safe library set: no lock of libc can be held in LuaJIT's own code */
     bool eager;     /* has had a large block: one instruction may take long */
     bool cpu_known; /* cpu_start is */

@@ -7,6 +7,8 @@
 
 #include <errno.h>
 #include <stdatomic.h>
+#include <string.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #define HIGHEST (SIGRTMAX - 3)
@@ -28,6 +30,21 @@ static bool is_free(const struct sigaction *action)
     return !(action->sa_flags & SA_SIGINFO) && action->sa_handler == SIG_DFL;
 }
 
+/* What the kernel has: libc's sigaction() would add a flag of its own to the host's action. */
+static void restore_action(int signal, const struct sigaction *action)
+{
+    struct {
+        void *handler;
+        unsigned long flags;
+        void (*restorer)(void);
+        uint64_t mask;
+    } kernel = {.handler = (void *)(uintptr_t)action->sa_handler,
+                .flags = (unsigned)action->sa_flags,
+                .restorer = action->sa_restorer};
+    memcpy(&kernel.mask, &action->sa_mask, sizeof kernel.mask);
+    syscall(SYS_rt_sigaction, signal, &kernel, NULL, sizeof kernel.mask);
+}
+
 /* Takes the signal if nobody has it, with our action. */
 static bool take(struct fks_limits_timer *timer, int signal, const struct sigaction *ours)
 {
@@ -38,17 +55,16 @@ static bool take(struct fks_limits_timer *timer, int signal, const struct sigact
             timer->signal = signal;
             return true;
         }
-        sigaction(signal, &timer->before, NULL);
+        restore_action(signal, &timer->before);
     }
     atomic_fetch_and(&taken, ~bit_of(signal));
     return false;
 }
 
-static void give_back(struct fks_limits_timer *timer)
+static void give_back(int signal, const struct sigaction *before)
 {
-    sigaction(timer->signal, &timer->before, NULL);
-    atomic_fetch_and(&taken, ~bit_of(timer->signal));
-    timer->armed = false;
+    restore_action(signal, before);
+    atomic_fetch_and(&taken, ~bit_of(signal));
 }
 
 static sigset_t set_of(int signal)
@@ -75,14 +91,13 @@ int fks_limits_timer_arm(struct fks_limits_timer *timer, void (*tick)(int, sigin
                              .sigev_notify_thread_id = gettid()};
     if (timer_create(CLOCK_MONOTONIC, &event, &timer->id)) {
         int problem = errno;
-        give_back(timer);
+        give_back(signal, &timer->before);
         return problem;
     }
     sigset_t ours_alone = set_of(signal), before;
     pthread_sigmask(SIG_UNBLOCK, &ours_alone, &before);
     timer->was_blocked = sigismember(&before, signal);
     timer->pid = getpid();
-    timer->armed = true;
     return 0;
 }
 
@@ -95,20 +110,17 @@ void fks_limits_timer_set(const struct fks_limits_timer *timer, uint64_t ns)
 
 void fks_limits_timer_disarm(struct fks_limits_timer *timer)
 {
-    if (!timer->armed)
-        return;
-    /* What is pending is delivered before this returns: the signal is this thread's, and unblocked.
-     * After a jump out of the handler it is blocked. */
     sigset_t ours_alone = set_of(timer->signal);
     if (timer->pid == getpid())
         timer_delete(timer->id);
-    give_back(timer);
-    if (timer->was_blocked)
-        pthread_sigmask(SIG_BLOCK, &ours_alone, NULL);
+    /* After a jump out of the handler the signal is blocked, and may be pending: to ignore it drops
+     * it, before the default action could meet it. */
+    signal(timer->signal, SIG_IGN);
+    give_back(timer->signal, &timer->before);
+    pthread_sigmask(timer->was_blocked ? SIG_BLOCK : SIG_UNBLOCK, &ours_alone, NULL);
 }
 
-void fks_limits_timer_forget(struct fks_limits_timer *timer)
+void fks_limits_timer_forget(int signal)
 {
-    if (timer->armed)
-        give_back(timer);
+    give_back(signal, &(struct sigaction){.sa_handler = SIG_DFL});
 }

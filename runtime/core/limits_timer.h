@@ -17,7 +17,7 @@ struct fks_limits_timer {
     struct sigaction before;
     int signal;
     pid_t pid; /* whose it is: a child has none */
-    bool armed, was_blocked;
+    bool was_blocked;
 };
 
 /* Makes the timer and points it at the calling thread; it is not set yet. `tick` runs as signal
@@ -29,10 +29,12 @@ int fks_limits_timer_arm(struct fks_limits_timer *timer, void (*tick)(int, sigin
 /* One signal after `ns` from now (0: none). Async-signal-safe. */
 void fks_limits_timer_set(const struct fks_limits_timer *timer, uint64_t ns);
 
-/* Gives all back; no signal comes from here on. The thread that armed it. */
+/* Gives all back; no signal comes from here on. The thread that armed it, or its copy in a child.
+ */
 void fks_limits_timer_disarm(struct fks_limits_timer *timer);
 
-/* Child: gives back what was inherited of a timer, which is the signal's action. */
-void fks_limits_timer_forget(struct fks_limits_timer *timer);
+/* Child: gives back what was inherited of another thread's timer, which is the action of its
+ * signal. */
+void fks_limits_timer_forget(int signal);
 
 #endif

@@ -17,10 +17,9 @@
 #ifndef __has_feature /* clang's; GCC has __SANITIZE_ADDRESS__ */
 #define __has_feature(x) 0
 #endif
-#if defined(__SANITIZE_ADDRESS__) || __has_feature(address_sanitizer)
-#define DEEPBIND                                                                    \
-    0 /* ASan refuses RTLD_DEEPBIND: such a build is not for hosts with another Lua \
-       */
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__) || \
+    __has_feature(address_sanitizer)
+#define DEEPBIND 0 /* ASan and TSan refuse it: such a build is not for hosts with another Lua */
 #else
 #define DEEPBIND RTLD_DEEPBIND
 #endif

@@ -12,7 +12,6 @@
 #include <unistd.h>
 
 #include "embedded.h"
-#include "guards.h"
 #include "journal.h"
 #include "limits.h"
 
@@ -160,9 +159,17 @@ static void drop_subscribers_of(struct fks_vm *vm, const struct fks_script *scri
 
 static void collect(struct fks_vm *vm)
 {
+    fks_arena_hold(vm->arena, false);
     lua_pushvalue(vm->L, FKS_VM_COLLECT);
     if (lua_pcall(vm->L, 0, 0, 0))
         lua_settop(vm->L, -2);
+    fks_arena_hold(vm->arena, true);
+}
+
+/* LuaJIT would not collect before memory ends. */
+static bool is_nearly_full(const struct fks_vm *vm)
+{
+    return fks_arena_used(vm->arena) > (size_t)vm->spec->config->memory_limit / 4 * 3;
 }
 
 /* After an error while it ran: nothing of the script is left, its names are free. */
@@ -253,8 +260,7 @@ static int make_state(struct fks_vm *vm, struct fks_error *error)
                         "the settings do not fit into the Lua VM; raise forksafe.memory_limit");
     if (status)
         return fks_fail(error, FORKSAFE_ESCRIPT, "forksafe's own Lua failed: %s", take_error(vm));
-    if (fks_guard(FKS_GUARD_MEMORY))
-        fks_arena_hold(vm->arena);
+    fks_arena_hold(vm->arena, true);
     pace_collector(vm);
     return 0;
 }
@@ -277,18 +283,22 @@ static void allow_paths(struct fks_vm *vm)
         fks_scrub_allow(vm->scrub, vm->spec->scripts->items[i].path);
 }
 
-static bool run_scripts(struct fks_vm *vm, bool bad[])
+/* Returns false where one had to be jumped out of. */
+static bool run_scripts(struct fks_vm *vm, size_t *failed)
 {
     const struct fks_scripts *scripts = vm->spec->scripts;
-    for (size_t i = 0; i < scripts->count && !vm->lost; i++)
-        if (!scripts->items[i].module && !bad[i])
-            bad[i] = !run_script(vm, &scripts->items[i]);
+    for (size_t i = 0; i < scripts->count && !vm->lost; i++) {
+        struct fks_script *script = &scripts->items[i];
+        if (script->module || script->failed)
+            continue;
+        script->failed = !run_script(vm, script);
+        *failed += script->failed;
+    }
     return !vm->lost;
 }
 
-/* One attempt, without the scripts that are `bad`; which more are is noted there. Returns 0, an
- * error, or 0 with *out NULL where a script had to be jumped out of. */
-static int build_vm(struct fks_vm **out, const struct fks_vm_spec *spec, bool bad[],
+/* One attempt. Returns 0, an error, or 0 with *out NULL where a script had to be jumped out of. */
+static int build_vm(struct fks_vm **out, const struct fks_vm_spec *spec, size_t *failed,
                     struct fks_error *error)
 {
     struct fks_arena *arena = fks_arena_create(spec->config->memory_limit, sizeof(struct fks_vm));
@@ -305,7 +315,7 @@ static int build_vm(struct fks_vm **out, const struct fks_vm_spec *spec, bool ba
         return result;
     }
     allow_paths(vm);
-    if (!run_scripts(vm, bad)) {
+    if (!run_scripts(vm, failed)) {
         fks_vm_destroy(vm);
         return 0;
     }
@@ -321,15 +331,9 @@ int fks_vm_create(struct fks_vm **out, const struct fks_vm_spec *spec, size_t *f
 {
     *out = NULL;
     *failed = 0;
-    bool *bad = calloc(spec->scripts->count + 1, sizeof *bad);
-    if (!bad)
-        return fail_memory(spec, error);
     int result = 0;
     while (!result && !*out) /* at most once a script */
-        result = build_vm(out, spec, bad, error);
-    for (size_t i = 0; i < spec->scripts->count; i++)
-        *failed += bad[i];
-    free(bad);
+        result = build_vm(out, spec, failed, error);
     return result;
 }
 
@@ -394,13 +398,11 @@ enum forksafe_outcome fks_vm_call(struct fks_vm *vm, const struct fks_subscriber
         *text = tell_lost(vm, subscriber->path);
         return FORKSAFE_OUTCOME_TIMEOUT;
     }
-    if (!status) { /* a pcall was the last thing it did, and kept the error */
-        *text = fks_limits_text(end);
-        return end == FKS_RUN_STOPPED ? FORKSAFE_OUTCOME_TIMEOUT : FORKSAFE_OUTCOME_OK;
-    }
-    *text = take_error(vm);
-    if (status == LUA_ERRMEM) /* make room for those that come after */
+    *text = status ? take_error(vm) : fks_limits_text(end);
+    if (status == LUA_ERRMEM || is_nearly_full(vm)) /* make room for those that come after */
         collect(vm);
+    if (!status) /* stopped all the same: a pcall was the last thing it did, and kept the error */
+        return end == FKS_RUN_STOPPED ? FORKSAFE_OUTCOME_TIMEOUT : FORKSAFE_OUTCOME_OK;
     return end == FKS_RUN_STOPPED ? FORKSAFE_OUTCOME_TIMEOUT
            : status == LUA_ERRMEM ? FORKSAFE_OUTCOME_MEMORY
                                   : FORKSAFE_OUTCOME_ERROR;

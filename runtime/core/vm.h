@@ -39,7 +39,7 @@ struct fks_subscriber {
 struct fks_vm_spec {
     const struct fks_config *config;
     const struct fks_settings *settings;
-    const struct fks_scripts *scripts;
+    struct fks_scripts *scripts;             /* which failed to load is noted there */
     struct fks_marks *marks;                 /* where forksafe.mark_safe adds to */
     const char *container;                   /* event.container */
     const char *hooks[FORKSAFE_EVENT_COUNT]; /* event.hook; NULL: this container never fires it */
@@ -56,9 +56,9 @@ struct fks_vm_spec {
 
 struct fks_vm;
 
-/* Builds a VM and runs every script in it. Scripts that fail are complained of and counted in
- * *failed, the rest are loaded. Returns 0; FORKSAFE_ENOMEM or FORKSAFE_ESCRIPT (our own Lua failed)
- * with *out NULL. */
+/* Builds a VM and runs every script in it, but those that failed in an earlier one. Scripts that
+ * fail are complained of and counted in *failed, the rest are loaded. Returns 0; FORKSAFE_ENOMEM or
+ * FORKSAFE_ESCRIPT (our own Lua failed) with *out NULL. */
 int fks_vm_create(struct fks_vm **out, const struct fks_vm_spec *spec, size_t *failed,
                   struct fks_error *error);
 

@@ -15,7 +15,9 @@
 #include "bridge/bridge.h"
 #include "debug.h"
 #include "embedded.h"
+#include "guards.h"
 #include "log.h"
+#include "log_format.h"
 #include "lua_libs.h"
 #include "names.h"
 #include "reseed.h"
@@ -32,7 +34,7 @@ static int load_text(lua_State *L)
     const char *text = luaL_checklstring(L, 1, &length);
     const char *name = luaL_optlstring(L, 2, "=(load)", NULL);
     bool has_env = lua_gettop(L) >= 4;
-    if (luaL_loadbufferx(L, text, length, name, "t")) {
+    if (luaL_loadbufferx(L, text, length, name, fks_guard(FKS_GUARD_BYTECODE) ? "t" : NULL)) {
         lua_pushnil(L);
         lua_insert(L, -2); // nil message
         return 2;
@@ -269,6 +271,7 @@ static const struct {
     {"load", api_load},
     {"load_own", load_text},
     {"log", api_log},
+    {"log_line", fks_log_format},
     {"subscribe", fks_vm_subscribe},
     {"is_leader", fks_vm_is_leader},
     {"line", api_line},
@@ -397,7 +400,8 @@ int fks_vm_traceback(lua_State *L)
             lua_pushstring(L, "(error without a message: nil was thrown)");
         else if (lua_type(L, 1) == LUA_TNUMBER)
             lua_pushfstring(L, "%s (a number was thrown as error)", lua_tolstring(L, 1, NULL));
-        else if (!luaL_callmeta(L, 1, "__tostring") || lua_type(L, -1) != LUA_TSTRING)
+        else if (!luaL_callmeta(L, 1, "__tostring") ||
+                 (lua_type(L, -1) != LUA_TSTRING && fks_guard(FKS_GUARD_THROWN)))
             lua_pushfstring(L, "(a %s was thrown as error)", lua_typename(L, lua_type(L, 1)));
         lua_replace(L, 1);
     }

@@ -5,8 +5,8 @@
 local cjson = require "cjson"
 local support = require "support"
 
-local FAULTS = 24 -- 19 to 22: it depends on where the maps lie
-local COPIED = 24 -- kB, of pages of 4: 16 and some
+local FAULTS = 17 -- 13 to 15: it depends on where the maps lie
+local COPIED = 16 -- kB, of pages of 4: 8 and some
 local CALLS = 6
 
 -- An ini with the quickstart's hook, and its journal on a tmpfs, as /run is.
