@@ -103,7 +103,7 @@ static void fire_events(void)
         if (options.event >= 0 && options.event != (int)life[i].event)
             continue;
         struct forksafe_occasion occasion = {
-            .size = sizeof occasion, .role = life[i].role, .worker = 1, .app_loaded = 1};
+            .size = sizeof occasion, .role = (int32_t)life[i].role, .worker = 1, .app_loaded = 1};
         if (life[i].event == FORKSAFE_CHILD_EXIT)
             occasion.child_pid = getpid();
         options.refused |= forksafe_emit(life[i].event, &occasion) != FORKSAFE_OK;

@@ -28,6 +28,7 @@ enum fks_doctor_role {
 
 struct fks_doctor_process {
     pid_t pid, ppid;
+    size_t parent; /* index; the master's is its own */
     char comm[64]; /* any bytes */
     enum fks_doctor_role role;
     uint64_t started; /* in ticks since boot */
@@ -41,8 +42,9 @@ struct fks_doctor_process {
 
 /* One open descriptor that may matter: pipes, devices and the like are not kept. */
 struct fks_doctor_fd {
-    uint64_t key;     /* a socket's inode, a hash of a path, 0 for what has neither */
-    uint32_t process; /* index */
+    uint64_t key;         /* a socket's inode, a hash of a path, 0 for what has neither */
+    uint32_t process;     /* index */
+    uint32_t description; /* the same number: known to be the same open file description */
     int number;
     enum fks_finding_kind
         type; /* what its link says; _CONNECTION of any socket, _FILE of any file */
@@ -114,12 +116,19 @@ bool fks_doctor_watches(const struct fks_doctor *doctor, const struct fks_doctor
 
 /* --- what is the same (doctor_same.c) --- */
 
+/* Whether a process has under a number what another has under the same one, being forked from it
+ * or beside it. kcmp(2) tells; where it may not: whether it can be, as far as type and key go. */
+enum fks_doctor_same { FKS_DOCTOR_OTHER, FKS_DOCTOR_SAME, FKS_DOCTOR_NOT_TOLD };
+enum fks_doctor_same fks_doctor_same_number(const struct fks_doctor *doctor, size_t process,
+                                            const struct fks_doctor_fd *other);
+
 /* Calls `each` for every open file description among fds (of one type and key; reordered) that
- * several processes have. kcmp(2) tells them apart; where it may not, the descriptor's number does.
- */
+ * several processes have. `matters`: whether one that a single process has is worth a comparison
+ * with the others; NULL: it is. */
 typedef void fks_doctor_group(struct fks_doctor *doctor, struct fks_doctor_fd *fds, size_t count);
+typedef bool fks_doctor_test(const struct fks_doctor *doctor, const struct fks_doctor_fd *fd);
 void fks_doctor_split(struct fks_doctor *doctor, struct fks_doctor_fd *fds, size_t count,
-                      fks_doctor_group *each);
+                      fks_doctor_test *matters, fks_doctor_group *each);
 
 /* Whether more than one process is among them. */
 bool fks_doctor_is_shared(const struct fks_doctor_fd *fds, size_t count);

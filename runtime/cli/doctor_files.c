@@ -71,14 +71,10 @@ void fks_doctor_judge_file(struct fks_doctor *doctor, struct fks_doctor_fd *fds,
 {
     char path[64];
     struct stat status;
-    size_t written = 0;
     snprintf(path, sizeof path, "%d/fd/%d", (int)doctor->processes[fds->process].pid, fds->number);
     if (fstatat(dirfd(doctor->proc), path, &status, 0) || !S_ISREG(status.st_mode))
         return;
-    for (size_t i = 0; i < count; i++)
-        if (is_written(doctor, &fds[i]))
-            fds[written++] = fds[i];
-    fks_doctor_split(doctor, fds, written, judge_description);
+    fks_doctor_split(doctor, fds, count, is_written, judge_description);
 }
 
 void fks_doctor_judge_device(struct fks_doctor *doctor, struct fks_doctor_fd *fds, size_t count)

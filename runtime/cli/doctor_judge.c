@@ -178,10 +178,10 @@ static void judge_run(struct fks_doctor *doctor, struct fks_doctor_fd *fds, size
         fks_doctor_judge_file(doctor, fds, count);
         break;
     case FKS_FINDING_DEVICE:
-        fks_doctor_split(doctor, fds, count, fks_doctor_judge_device);
+        fks_doctor_split(doctor, fds, count, NULL, fks_doctor_judge_device);
         break;
     default:
-        fks_doctor_split(doctor, fds, count, judge_nameless);
+        fks_doctor_split(doctor, fds, count, NULL, judge_nameless);
         break;
     }
 }

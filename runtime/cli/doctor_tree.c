@@ -22,8 +22,9 @@ struct list {
     size_t count, room;
 };
 
-static int open_below(const struct fks_doctor *doctor, int flags, const char *name,
-                      va_list arguments)
+__attribute__((format(printf, 3, 0))) static int open_below(const struct fks_doctor *doctor,
+                                                            int flags, const char *name,
+                                                            va_list arguments)
 {
     char path[64];
     vsnprintf(path, sizeof path, name, arguments);
@@ -178,6 +179,7 @@ static void take_below(struct fks_doctor *doctor, const struct list *list,
             if (child->pid == getpid()) /* whoever runs us below the server */
                 continue;
             taken[doctor->process_count] = *child;
+            taken[doctor->process_count].parent = i;
             taken[doctor->process_count++].role =
                 taken[i].role != FKS_DOCTOR_PROGRAM && fks_doctor_is_fork(child, &taken[i])
                     ? FKS_DOCTOR_WORKER

@@ -81,7 +81,7 @@ static bool take(struct fks_doctor_net *net, const struct nlmsghdr *header)
     socket->family = AF_UNIX;
     socket->type = message->udiag_type;
     socket->state = message->udiag_state;
-    int left = (int)(header->nlmsg_len - NLMSG_LENGTH(sizeof *message));
+    int64_t left = (int64_t)(header->nlmsg_len - NLMSG_LENGTH(sizeof *message));
     const struct rtattr *attribute = (const void *)(message + 1);
     for (; RTA_OK(attribute, left); attribute = RTA_NEXT(attribute, left)) {
         if (attribute->rta_type == UNIX_DIAG_PEER && RTA_PAYLOAD(attribute) >= sizeof(uint32_t)) {

@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/socket.h>
 
+#include "core/guards.h"
 #include "serve_answer.h"
 
 /* Nothing of another origin may load, frame or read what is served, and the page loads nothing from
@@ -123,7 +124,7 @@ static enum MHD_Result handle(void *data, struct MHD_Connection *connection, con
     static char marker;
     struct fks_http *http = data;
     bool head = !strcmp(method, "HEAD");
-    if (!is_host_allowed(http, connection))
+    if (!is_host_allowed(http, connection) && fks_guard(FKS_GUARD_PAGE))
         return send_answer(connection,
                            fks_answer_line(MHD_HTTP_MISDIRECTED_REQUEST,
                                            "this Host is not served here; name it with --host"));

@@ -22,7 +22,9 @@
 #include "breaker.h"
 #include "debug.h"
 #include "dispatch.h"
+#include "early.h"
 #include "enlist.h"
+#include "guards.h"
 #include "instance.h"
 #include "journal.h"
 #include "log.h"
@@ -41,6 +43,12 @@ static struct {
 
 /* The process that is in forksafe_open; 0: none. */
 static _Atomic pid_t opening;
+
+/* A setuid host, or one with capabilities of its file: who started it must gain nothing by us. */
+static bool is_privileged(void)
+{
+    return getauxval(AT_SECURE) && fks_guard(FKS_GUARD_SETUID);
+}
 
 /* The host as this build knows it: an adapter built for an older header has a shorter one. */
 static int copy_host(struct forksafe_host *out, const struct forksafe_host *host)
@@ -78,12 +86,7 @@ static void complain(const char *text, void *data)
 {
     (void)data;
     fks_log_text(FORKSAFE_LOG_ERROR, text);
-    if (!instance.journal)
-        return;
-    char line[FKS_ERROR_TEXT];
-    snprintf(line, sizeof line, "%.*s", (int)strcspn(text, "\n"), text);
-    fks_journal_status(instance.journal, NULL, NULL,
-                       line); /* cuts it visibly where it is too long */
+    fks_early_note(instance.journal, text);
 }
 
 static void open_journal(struct fks_setup *setup, const struct forksafe_host *host)
@@ -92,6 +95,9 @@ static void open_journal(struct fks_setup *setup, const struct forksafe_host *ho
         return;
     struct fks_error error;
     struct fks_config config = setup->config;
+    size_t subscribers = 0;
+    if (setup->vm)
+        (void)fks_vm_subscribers(setup->vm, &subscribers);
     if (instance.journal_path)
         config.journal = instance.journal_path;
     const struct fks_journal_spec spec = {
@@ -103,7 +109,7 @@ static void open_journal(struct fks_setup *setup, const struct forksafe_host *ho
         .master = host->master,
         .worker_uid = host->worker_uid,
         .worker_gid = host->worker_gid,
-        .subscribers = 256,
+        .subscribers = (uint32_t)subscribers,
     };
     if (fks_journal_open(&instance.journal, &spec, &error))
         fks_log(FORKSAFE_LOG_WARNING, "%s%s",
@@ -112,6 +118,7 @@ static void open_journal(struct fks_setup *setup, const struct forksafe_host *ho
                     : "no journal file, `forksafe debug` will not find this server: ",
                 error.text);
     snprintf(instance.name, sizeof instance.name, "%s", setup->config.instance);
+    fks_early_tell(instance.journal);
 }
 
 /* The new setup is whole: nothing can fail but the lock. */
@@ -172,10 +179,10 @@ static int load_and_swap(struct fks_setup *setup, const struct forksafe_host *ho
                          struct fks_error *error)
 {
     bool reload = instance.setup != NULL;
-    open_journal(setup, host);
-    if (!instance.journal)
-        return fks_fail(error, FORKSAFE_ENOMEM, "out of memory for the journal");
     int result = load(setup, host, error);
+    open_journal(setup, host);
+    if (!result && !instance.journal)
+        result = fks_fail(error, FORKSAFE_ENOMEM, "out of memory for the journal");
     if (!result)
         result = put_in_use(setup, host, error);
     if (!result && !reload)
@@ -300,7 +307,7 @@ int forksafe_open(const struct forksafe_host *given)
 {
     struct forksafe_host host;
     pid_t self = getpid(), other = 0;
-    if (getauxval(AT_SECURE)) /* a setuid host: promise 13 */
+    if (is_privileged())
         return FORKSAFE_EOFF;
     if (copy_host(&host, given))
         return FORKSAFE_EUSAGE;
@@ -318,7 +325,7 @@ int forksafe_check(const struct forksafe_host *given)
     struct fks_setup *setup;
     struct fks_error error = {0};
     const char *why;
-    if (getauxval(AT_SECURE) || instance.setup || copy_host(&host, given) || !host.ini)
+    if (is_privileged() || instance.setup || copy_host(&host, given) || !host.ini)
         return FORKSAFE_EUSAGE;
     fks_log_init(&host, "-", FORKSAFE_LOG_INFO);
     int result = fks_setup_create(&setup, host.ini, &error);
@@ -338,7 +345,7 @@ int forksafe_prepare(const struct forksafe_host *given)
     struct forksafe_host host;
     struct fks_setup *setup;
     char path[FKS_PATH];
-    if (getauxval(AT_SECURE) || copy_host(&host, given) || !host.ini)
+    if (is_privileged() || copy_host(&host, given) || !host.ini)
         return FORKSAFE_EUSAGE;
     int result = fks_setup_create(&setup, host.ini, NULL);
     if (result)
@@ -365,7 +372,8 @@ int forksafe_emit(enum forksafe_event event, const struct forksafe_occasion *occ
     int verdict = fks_dispatch_emit(event, &known, !known.at_fork);
     if (verdict == FORKSAFE_RETIRE)
         fks_breaker_retire(instance.journal);
-    if (errno != errno_before) /* to write it would copy a page */
+    if (errno != errno_before && /* to write it would copy a page */
+        fks_guard(FKS_GUARD_UNTOUCHED))
         errno = errno_before;
     return verdict;
 }
@@ -395,6 +403,7 @@ char *forksafe_debug_json(void)
 {
     struct fks_reader *reader;
     if (!instance.journal || fks_reader_over(&reader, fks_journal_header(instance.journal),
+                                             fks_journal_size(instance.journal),
                                              fks_journal_path(instance.journal), NULL))
         return NULL;
     char *text = fks_debug_text(&reader, 1, instance.name, 0, NULL);

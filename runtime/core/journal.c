@@ -6,6 +6,8 @@
  */
 #include "journal_private.h"
 
+#include "guards.h"
+
 #include <errno.h>
 #include <signal.h>
 #include <string.h>
@@ -52,15 +54,25 @@ static bool is_claimable(uint64_t claim, bool look)
     return look && !(claim & FORKSAFE_CLAIM_MARKING) && is_gone(FORKSAFE_CLAIM_PID(claim));
 }
 
+/* Whether a slot can be written to. One that its file has no blocks for yet gets them here. */
+static bool is_there(const struct fks_journal *journal, uint32_t index)
+{
+    return index < journal->slots_there || !fks_guard(FKS_GUARD_SIGBUS) ||
+           fks_map_populate(fks_slot_at(journal, index), journal->slot_stride);
+}
+
 /* One round over all slots, from the hint on. Returns the claim that is ours now, with its slot's
  * index; 0: none free. */
 static uint64_t claim_any(struct fks_journal *journal, pid_t pid, bool look, uint32_t *index)
 {
     uint32_t at = FKS_LOAD(journal->header->next_slot);
+    bool is_full = false; /* the file system */
     for (uint32_t tries = 0; tries < journal->slot_count; tries++, at++) {
         if (at >= journal->slot_count)
             at = 0;
         uint64_t old = FKS_LOAD(journal->claims[at]);
+        if (!old && (is_full || (is_full = !is_there(journal, at))))
+            continue;
         while (is_claimable(old, look)) {
             uint64_t mine = (uint64_t)(FORKSAFE_CLAIM_NUMBER(old) + 1) << 32 | (uint32_t)pid;
             if (!FKS_CAS(journal->claims[at], old, mine))
@@ -94,6 +106,8 @@ static void settle(struct fks_journal *journal, struct forksafe_slot *slot, uint
                    const struct forksafe_occasion *occasion)
 {
     FKS_STORE(slot->owner, 0);
+    if (!fks_guard(FKS_GUARD_COUNTS))
+        slot->last_sequence = 0;
     slot->claimed = slot->state_since = fks_now();
     slot->ppid = getppid();
     slot->generation = journal->generation;
@@ -353,7 +367,8 @@ static void leave_hint(struct fks_journal *journal)
         if (!is_claimable(FKS_LOAD(journal->claims[at]), false))
             continue;
         FKS_STORE(journal->header->next_slot, at);
-        (void)FKS_LOAD(fks_slot_at(journal, at)->owner);
+        if (is_there(journal, at))
+            (void)FKS_LOAD(fks_slot_at(journal, at)->owner);
         return;
     }
 }

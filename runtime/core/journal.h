@@ -32,7 +32,7 @@ struct fks_journal_spec {
 
 /* Makes the master's journal, or finds the one it already has (a re-executed master has the same
  * pid and start time; a sibling may have been faster) and goes on with it, generation kept. Made
- * under a temporary name, fallocated, then put into place where nothing stands; keeps no
+ * under a temporary name, its blocks allocated, then put into place where nothing stands; keeps no
  * descriptor. Prunes journals of dead masters beyond journal_keep. Master only, blocks on the file
  * system.
  *
@@ -58,6 +58,9 @@ const char *fks_journal_path(const struct fks_journal *journal);
 
 /* The mapped journal, for readers in this process. */
 const struct forksafe_journal_header *fks_journal_header(const struct fks_journal *journal);
+
+/* Bytes of the map, as this process knows them. */
+size_t fks_journal_size(const struct fks_journal *journal);
 
 /* Master, at each successful open: generation up by one (from 0 to 1 at the first). Returns the new
  * one. */
@@ -88,6 +91,9 @@ uint32_t fks_journal_add_subscriber(struct fks_journal *journal,
 /* Master: as forksafe_status. */
 void fks_journal_status(struct fks_journal *journal, const char *status, const char *environment,
                         const char *line);
+
+/* A text as it would stand among the status lines: one line, cut visibly where it is too long. */
+void fks_journal_text(char place[FORKSAFE_STATUS_TEXT], const char *text);
 
 /* Master, at its fork point: marks slots of processes that are gone (kill(pid, 0) and claim time)
  * and leaves a hint where the next child finds a free slot; slots never used first, then the

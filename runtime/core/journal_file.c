@@ -4,6 +4,7 @@
  */
 #include "journal_file.h"
 
+#include "guards.h"
 #include "runtime_dir.h"
 
 #include <dirent.h>
@@ -19,10 +20,15 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define PAGE_SIZE  4096u
-#define WINDOW     65536u /* the kernel maps this much around a fault, where it is aligned so */
-#define HOOKS      64u
-#define ERROR_ROOM 1024u /* the least that a slot has for an error text */
+#define PAGE_SIZE   4096u
+#define WINDOW      65536u /* the kernel maps this much around a fault, where it is aligned so */
+#define HOOKS       64u
+#define ERROR_ROOM  1024u /* the least that a slot has for an error text */
+#define FIRST_SLOTS 64u   /* whose blocks are there from the beginning */
+
+#ifndef MADV_POPULATE_WRITE
+#define MADV_POPULATE_WRITE 23
+#endif
 
 /* The header's beginning, which is the same in every version. */
 #define COMMON_SIZE offsetof(struct forksafe_journal_header, opened)
@@ -60,6 +66,18 @@ void fks_identity_init(struct fks_file_identity *identity, pid_t master)
 }
 
 /* --- the map --- */
+
+bool fks_map_populate(void *at, size_t size)
+{
+    return !madvise(at, size, MADV_POPULATE_WRITE);
+}
+
+/* How many slots have their blocks from the beginning: all, where none can be put there later. */
+static uint32_t slots_there(const struct forksafe_journal_header *header)
+{
+    return header->slot_count > FIRST_SLOTS && fks_map_populate(NULL, 0) ? FIRST_SLOTS
+                                                                         : header->slot_count;
+}
 
 /* Maps so that the front of the journal, where every child's first writes go, lies in one window.
  */
@@ -139,6 +157,7 @@ static void attach(struct fks_journal *journal, void *map,
     journal->leaders = (struct forksafe_leader *)(base + header->leaders_offset);
     journal->slots = base + header->slots_offset;
     journal->slot_count = header->slot_count;
+    journal->slots_there = slots_there(header);
     journal->slot_stride = header->slot_stride;
     journal->records = header->records_per_slot;
     journal->hook_capacity = header->hook_capacity;
@@ -148,18 +167,21 @@ static void attach(struct fks_journal *journal, void *map,
                           header->records_per_slot * sizeof(struct forksafe_record);
 }
 
-/* Puts every byte of the file there. Beyond the limit on file sizes the kernel would send a signal
- * that ends the host. */
-static int allocate(int fd, uint64_t size)
+/* Puts the front and the first slots there. Beyond the limit on file sizes the kernel would send a
+ * signal that ends the host. */
+static int allocate(int fd, const struct forksafe_journal_header *header)
 {
     struct rlimit limit;
     if (getrlimit(RLIMIT_FSIZE, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY &&
-        size > limit.rlim_cur)
+        header->file_size > limit.rlim_cur)
         return EFBIG;
+    off_t end = (off_t)(header->slots_offset + (uint64_t)slots_there(header) * header->slot_stride);
+    off_t from = fks_guard(FKS_GUARD_SIGBUS) ? 0 : end - PAGE_SIZE;
     int rc;
-    for (int tries = 0; (rc = posix_fallocate(fd, 0, (off_t)size)) == EINTR && tries < 100; tries++)
+    for (int tries = 0; (rc = posix_fallocate(fd, from, end - from)) == EINTR && tries < 100;
+         tries++)
         ;
-    return rc;
+    return !rc && ftruncate(fd, (off_t)header->file_size) ? errno : rc;
 }
 
 int fks_file_fill(struct fks_journal *journal, int fd, const struct fks_geometry *geometry,
@@ -167,7 +189,7 @@ int fks_file_fill(struct fks_journal *journal, int fd, const struct fks_geometry
 {
     struct forksafe_journal_header header = {0};
     lay_out(&header, geometry, identity);
-    int rc = fd < 0 ? 0 : allocate(fd, header.file_size);
+    int rc = fd < 0 ? 0 : allocate(fd, &header);
     if (rc) {
         errno = rc;
         return -1;
@@ -175,9 +197,12 @@ int fks_file_fill(struct fks_journal *journal, int fd, const struct fks_geometry
     void *map = map_aligned(fd, header.file_size);
     if (!map)
         return -1;
-    memset(map, 0, header.slots_offset); /* pages that no child shall be the first to touch */
+    if (!fks_map_populate(map, header.slots_offset)) /* no child shall be the first to touch it */
+        memset(map, 0, header.slots_offset);
     memcpy(map, &header, sizeof header);
     attach(journal, map, &header);
+    if (fd < 0)
+        journal->slots_there = journal->slot_count;
     return 0;
 }
 
@@ -202,7 +227,7 @@ int fks_file_adopt(struct fks_journal *journal, int fd, const struct fks_geometr
         found.records_per_slot != fresh.records_per_slot ||
         found.strings_size != fresh.strings_size ||
         found.findings_offset != fresh.findings_offset || found.file_size != fresh.file_size ||
-        (uint64_t)st.st_size != found.file_size || allocate(fd, found.file_size))
+        (uint64_t)st.st_size != found.file_size || allocate(fd, &found))
         return -1;
     void *map = map_aligned(fd, found.file_size);
     if (!map)
@@ -239,6 +264,8 @@ static bool master_lives(const struct forksafe_journal_header *header)
 
 static const char *distrust(const struct stat *st, uid_t uid)
 {
+    if (!fks_guard(FKS_GUARD_STATE_FILES))
+        return NULL;
     if (!S_ISREG(st->st_mode))
         return "is not a plain file";
     if (st->st_nlink != 1)

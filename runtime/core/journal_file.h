@@ -32,8 +32,10 @@ struct fks_file_identity {
 
 void fks_identity_init(struct fks_file_identity *identity, pid_t master);
 
-/* Makes `fd` (a new, empty file; -1: an anonymous map) a journal and maps it into *journal. Every
- * byte is there before it is mapped: a full file system is an error here and never a SIGBUS later.
+/* Makes `fd` (a new, empty file; -1: an anonymous map) a journal and maps it into *journal. The
+ * blocks of its tables and of the first 64 slots are there before it is mapped, those of another
+ * slot before it is claimed: a full file system is an error here, or a process without a slot, and
+ * never a SIGBUS.
  * Returns 0, or -1 with errno. */
 int fks_file_fill(struct fks_journal *journal, int fd, const struct fks_geometry *geometry,
                   const struct fks_file_identity *identity);

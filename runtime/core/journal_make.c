@@ -6,6 +6,7 @@
  */
 #include "journal_private.h"
 
+#include "guards.h"
 #include "journal_file.h"
 #include "runtime_dir.h"
 
@@ -168,7 +169,7 @@ static int use_existing(struct fks_journal *journal, struct making *making)
     if (found.fd < 0)
         return errno == ENOENT ? 0 : fail_errno(making, "cannot open it");
     int rc;
-    if (!found.is_journal)
+    if (!found.is_journal && fks_guard(FKS_GUARD_STATE_FILES))
         rc = fks_fail(
             making->error, FORKSAFE_EJOURNAL,
             "%s/%s: is no journal; it is left alone: remove it, or set forksafe.journal to "
@@ -373,4 +374,9 @@ const char *fks_journal_path(const struct fks_journal *journal)
 const struct forksafe_journal_header *fks_journal_header(const struct fks_journal *journal)
 {
     return journal->header;
+}
+
+size_t fks_journal_size(const struct fks_journal *journal)
+{
+    return journal->size;
 }

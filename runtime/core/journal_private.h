@@ -28,10 +28,11 @@ struct fks_journal {
     struct forksafe_leader *leaders;
     char *slots;
     uint32_t slot_count, slot_stride, records, hook_capacity, subscriber_capacity, strings_size;
-    size_t error_size; /* bytes of a slot's error area */
-    uint32_t swept;    /* master: where the next sweep goes on */
-    size_t size;       /* of the map */
-    char *path;        /* NULL: an anonymous map */
+    uint32_t slots_there; /* the first ones, whose blocks the file has had from the beginning */
+    size_t error_size;    /* bytes of a slot's error area */
+    uint32_t swept;       /* master: where the next sweep goes on */
+    size_t size;          /* of the map */
+    char *path;           /* NULL: an anonymous map */
 };
 
 #define FKS_LOAD(place)         __atomic_load_n(&(place), __ATOMIC_ACQUIRE)
@@ -49,6 +50,11 @@ static inline struct forksafe_record *fks_slot_records(struct forksafe_slot *slo
 {
     return (struct forksafe_record *)(slot + 1);
 }
+
+/* Makes sure that memory that is mapped to a file has its blocks, so that writing to it is no
+ * SIGBUS. Returns false where the file system has none left, or the kernel cannot tell (Linux
+ * before 5.14); `size` 0 asks that alone. One system call. Async-signal-safe. journal_file.c */
+bool fks_map_populate(void *at, size_t size);
 
 /* Puts a text into the strings area, or finds it there; {0, 0} for NULL, an empty one, or where it
  * is full. journal_table.c */

@@ -192,8 +192,7 @@ uint32_t fks_journal_add_subscriber(struct fks_journal *journal,
 
 /* --- status --- */
 
-/* One line; what is cut ends in "...". */
-static void set_text(char place[FORKSAFE_STATUS_TEXT], const char *text)
+void fks_journal_text(char place[FORKSAFE_STATUS_TEXT], const char *text)
 {
     size_t length = strlen(text);
     bool cut = length >= FORKSAFE_STATUS_TEXT;
@@ -209,7 +208,7 @@ static void set_text(char place[FORKSAFE_STATUS_TEXT], const char *text)
 static void append_line(struct forksafe_status_area *area, const char *text)
 {
     char line[FORKSAFE_STATUS_TEXT];
-    set_text(line, text);
+    fks_journal_text(line, text);
     uint32_t kept = area->line_count < FORKSAFE_LOG_LINES ? area->line_count : FORKSAFE_LOG_LINES;
     for (uint32_t i = 0; i < kept; i++)
         if (!strcmp(area->lines[i], line))
@@ -228,9 +227,9 @@ void fks_journal_status(struct fks_journal *journal, const char *status, const c
     FKS_STORE(area->sequence, sequence);
     __atomic_thread_fence(__ATOMIC_RELEASE);
     if (status)
-        set_text(area->status, status);
+        fks_journal_text(area->status, status);
     if (environment)
-        set_text(area->environment, environment);
+        fks_journal_text(area->environment, environment);
     if (line)
         append_line(area, line);
     FKS_STORE(area->sequence, sequence + 1);

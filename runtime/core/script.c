@@ -16,6 +16,7 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
+#include "guards.h"
 #include "names.h"
 
 #define MOST_FILES 4096
@@ -28,7 +29,20 @@ struct walk {
     uid_t ini_owner;
     fks_script_complaint complain;
     void *data;
-    char trusted[PATH_MAX]; /* the directory found good last, with all above it */
+    char trusted[PATH_MAX];      /* the directory found good last, with all above it */
+    const struct folder *folder; /* being read; NULL: none */
+};
+
+/* A directory of scripts that is open, and where it really lies; "": that cannot be told. */
+struct folder {
+    int fd;
+    char real[PATH_MAX];
+};
+
+/* What is looked at is an open file, or a path. */
+struct place {
+    int fd; /* -1: the path */
+    const char *path;
 };
 
 uint64_t fks_hash(const void *bytes, size_t length)
@@ -59,21 +73,30 @@ static bool is_lua_name(const char *name)
     return name[0] != '.' && length > 4 && !strcmp(name + length - 4, ".lua");
 }
 
+/* A ConfigMap, say: mode 0777, and nobody can write it. */
+static bool is_read_only(const struct place *place)
+{
+    struct statvfs mount;
+    return !(place->fd < 0 ? statvfs(place->path, &mount) : fstatvfs(place->fd, &mount)) &&
+           (mount.f_flag & ST_RDONLY);
+}
+
 /* Who may write what runs inside the server: as OpenSSH's StrictModes and suEXEC. Returns what is
  * wrong, and what to do about it. */
-static const char *distrust(const struct stat *info, const struct statvfs *mount, uid_t ini_owner)
+static const char *distrust(const struct stat *info, const struct place *place, uid_t ini_owner)
 {
+    const char *doubt = NULL;
+    if (!fks_guard(FKS_GUARD_TRUST))
+        return NULL;
     if (info->st_uid != 0 && info->st_uid != geteuid() && info->st_uid != ini_owner)
         return "it belongs to another user; chown it to the user that starts the server";
-    if (mount->f_flag & ST_RDONLY) /* a ConfigMap: mode 0777, and nobody can write it */
-        return NULL;
     if (S_ISDIR(info->st_mode) && info->st_mode & S_ISVTX)
         return NULL; /* only owners replace what lies in it, and those are looked at */
     if (info->st_mode & S_IWOTH)
-        return "everybody may write it; chmod o-w";
-    if (geteuid() == 0 && (info->st_mode & S_IWGRP) && info->st_gid != 0)
-        return "its group may write it, and the server is started as root; chmod g-w";
-    return NULL;
+        doubt = "everybody may write it; chmod o-w";
+    else if (geteuid() == 0 && (info->st_mode & S_IWGRP) && info->st_gid != 0)
+        doubt = "its group may write it, and the server is started as root; chmod g-w";
+    return doubt && is_read_only(place) ? NULL : doubt;
 }
 
 /* A directory and all above it: who may write one of them can put another script in its place.
@@ -81,13 +104,12 @@ static const char *distrust(const struct stat *info, const struct statvfs *mount
 static const char *distrust_directory(char *directory, uid_t ini_owner)
 {
     struct stat info;
-    struct statvfs mount;
     for (char *end = directory + strlen(directory);; end = strrchr(directory, '/')) {
         *end = '\0';
-        const char *path = *directory ? directory : "/";
-        if (lstat(path, &info) || statvfs(path, &mount))
+        const struct place place = {-1, *directory ? directory : "/"};
+        if (lstat(place.path, &info))
             return "it cannot be looked at; correct forksafe.scripts in the ini";
-        const char *doubt = distrust(&info, &mount, ini_owner);
+        const char *doubt = distrust(&info, &place, ini_owner);
         if (doubt || !*directory)
             return doubt;
     }
@@ -129,6 +151,22 @@ static bool real_path(int fd, const char *path, const struct stat *opened, char 
            info.st_dev == opened->st_dev;
 }
 
+/* Opens a script: where that is no symbolic link, as a file of the open folder, so that it lies
+ * there (*is_inside). Returns the descriptor, or -1. */
+static int open_script(const struct walk *walk, const struct fks_script *script, bool *is_inside)
+{
+    const int flags = O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY;
+    *is_inside = walk->folder && *walk->folder->real;
+    if (*is_inside) {
+        const char *name = strrchr(script->path, '/') + 1;
+        int fd = openat(walk->folder->fd, name, flags | O_NOFOLLOW);
+        if (fd >= 0 || errno != ELOOP)
+            return fd;
+        *is_inside = false;
+    }
+    return open(script->path, flags);
+}
+
 /* Where the file really lies: a symbolic link may lead out of the script directory. */
 static int check_place(struct walk *walk, int fd, const struct fks_script *script,
                        const struct stat *opened, struct fks_error *error)
@@ -158,7 +196,7 @@ static int read_all(int fd, struct fks_script *script, struct fks_error *error)
             return fks_fail(error, FORKSAFE_ESCRIPT, "%s: cannot read the script: %s", script->path,
                             strerror(errno));
         got += (size_t)n;
-        if (n == 0 || got == room)
+        if (n == 0 || got == room || got == script->length)
             break;
     }
     if (got == script->length)
@@ -169,20 +207,20 @@ static int read_all(int fd, struct fks_script *script, struct fks_error *error)
 
 static int read_script(struct walk *walk, struct fks_script *script, struct fks_error *error)
 {
-    int fd = open(script->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+    bool is_inside;
+    int fd = open_script(walk, script, &is_inside);
     if (fd < 0)
         return fks_fail(error, FORKSAFE_ESCRIPT,
                         "%s: cannot read the script: %s; make it readable for "
                         "the user that starts the server",
                         script->path, strerror(errno));
     struct stat info;
-    struct statvfs mount;
     const char *doubt = NULL;
     int result = 0;
-    if (fstat(fd, &info) || fstatvfs(fd, &mount) || !S_ISREG(info.st_mode))
+    if (fstat(fd, &info) || !S_ISREG(info.st_mode))
         result = fks_fail(error, FORKSAFE_ESCRIPT, "%s: not a regular file; remove or rename it",
                           script->path);
-    else if ((doubt = distrust(&info, &mount, walk->ini_owner)))
+    else if ((doubt = distrust(&info, &(struct place){fd, NULL}, walk->ini_owner)))
         result = fks_fail(error, FORKSAFE_ESCRIPT, "%s: not loaded: %s", script->path, doubt);
     else if (info.st_size > MOST_BYTES)
         result = fks_fail(error, FORKSAFE_ESCRIPT, "%s: larger than 4 MiB; split it", script->path);
@@ -190,7 +228,9 @@ static int read_script(struct walk *walk, struct fks_script *script, struct fks_
         script->length = (size_t)info.st_size;
         script->mtime_ns =
             (uint64_t)info.st_mtim.tv_sec * 1000000000u + (uint64_t)info.st_mtim.tv_nsec;
-        result = check_place(walk, fd, script, &info, error);
+        result = is_inside && info.st_nlink
+                     ? check_directory(walk, walk->folder->real, script->path, error)
+                     : check_place(walk, fd, script, &info, error);
         if (!result)
             result = read_all(fd, script, error);
     }
@@ -277,19 +317,32 @@ static int read_folder(struct walk *walk, const char *directory, const char *bel
     return result;
 }
 
+static void open_folder(struct folder *folder, const char *directory)
+{
+    struct stat info;
+    folder->fd = open(directory, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    if (folder->fd < 0 || fstat(folder->fd, &info) ||
+        !real_path(folder->fd, directory, &info, folder->real))
+        folder->real[0] = '\0';
+}
+
 static int read_directory(struct walk *walk, const char *directory, const char *below, int depth,
                           struct fks_error *error)
 {
-    struct dirent **entries;
+    struct dirent **entries = NULL;
     int count = scandir(directory, &entries, NULL, NULL);
-    if (count < 0)
+    if (count < 0 && fks_guard(FKS_GUARD_SYSTEM_CALLS))
         return fks_fail(error, FORKSAFE_ESCRIPT,
                         depth ? "%s: cannot read the folder: %s; make it readable for the user "
                                 "that starts the server"
                               : "%s: cannot read the script directory: %s; make it, or correct "
                                 "forksafe.scripts in the ini",
                         directory, strerror(errno));
+    struct folder folder;
+    const struct folder *above = walk->folder;
     int result = 0;
+    open_folder(&folder, directory);
+    walk->folder = &folder;
     for (int i = 0; i < count; i++) {
         const char *name = entries[i]->d_name;
         if (!result && is_lua_name(name))
@@ -299,6 +352,9 @@ static int read_directory(struct walk *walk, const char *directory, const char *
         free(entries[i]);
     }
     free(entries);
+    walk->folder = above;
+    if (folder.fd >= 0)
+        close(folder.fd);
     return result;
 }
 

@@ -25,6 +25,7 @@ struct fks_script {
     uint64_t mtime_ns; /* CLOCK_REALTIME */
     int event;         /* enum forksafe_event that the file name subscribes to, or FKS_NO_EVENT */
     bool module;       /* in a folder: only for require */
+    bool failed;       /* to load: no VM runs it again */
 };
 
 struct fks_scripts {
