@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT
  *
  * What the audit costs at a fork of a master with many descriptors: the whole look, the check that
- * nothing has changed, and the child's part, as medians in microseconds of the processor. Half of
- * the descriptors are ends of loopback connections; the rest are eventfds, pipes and files that are
- * written. A PreFork between two calls of getuid() is for strace to count. Arguments: INI
- * DESCRIPTORS ROUNDS.
+ * nothing has changed, the child's part, and a look's floor (the calls that tell what a descriptor
+ * is, and nothing else), as medians in microseconds of the processor. Half of the descriptors are
+ * ends of loopback connections; the rest are eventfds, pipes and files that are written. A PreFork
+ * between two calls of getuid() is for strace to count. Arguments: INI DESCRIPTORS ROUNDS.
  */
 #include <forksafe/forksafe.h>
 
@@ -17,11 +17,12 @@
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
-enum { LOOK, SAME, CHILD, FIGURES };
+enum { LOOK, SAME, CHILD, FLOOR, FIGURES };
 
 static const struct forksafe_fork_point points[] = {{FORKSAFE_PRE_FORK, 0, "pre_fork"},
                                                     {FORKSAFE_POST_FORK, 0, "post_fork"}};
@@ -67,7 +68,7 @@ static void open_two(int kind, int listener, const struct sockaddr_in *address)
             exit(1);
         break;
     case 2:
-        if (eventfd(0, 0) < 0 || eventfd(0, 0) < 0)
+        if (eventfd(0, 0) < 0 || eventfd(0, 0) < 0) /* NOLINT(misc-redundant-expression): two */
             exit(1);
         break;
     default:
@@ -90,6 +91,40 @@ static double median(double *values, int count)
 {
     qsort(values, (size_t)count, sizeof *values, compare);
     return values[count / 2];
+}
+
+/* The least that tells what a descriptor is, and where it leads. */
+static void ask(int number, int directory)
+{
+    char name[16], text[4096];
+    struct stat st;
+    struct sockaddr_storage address;
+    socklen_t length = sizeof address;
+    if (fstat(number, &st))
+        return;
+    if (S_ISSOCK(st.st_mode)) {
+        if (getsockname(number, (struct sockaddr *)&address, &length))
+            return;
+        length = sizeof address;
+        (void)getpeername(number, (struct sockaddr *)&address, &length);
+    }
+    if (S_ISREG(st.st_mode))
+        (void)!pread(number, text, 16, 0);
+    if (S_ISREG(st.st_mode) || !(st.st_mode & S_IFMT)) {
+        snprintf(name, sizeof name, "%d", number);
+        (void)!readlinkat(directory, name, text, sizeof text);
+    }
+}
+
+static double floor_of(int largest)
+{
+    int directory = open("/proc/self/fd", O_PATH | O_DIRECTORY | O_CLOEXEC);
+    double before = now();
+    for (int number = 0; number <= largest; number++)
+        ask(number, directory);
+    double took = now() - before;
+    close(directory);
+    return took;
 }
 
 static double in_child(double *shared)
@@ -128,7 +163,7 @@ int main(int argc, char **argv)
         open_two(i % 4, listener, &address);
     double *shared =
         mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    double *values = calloc((size_t)(FIGURES * rounds), sizeof *values);
+    double *values = calloc((size_t)FIGURES * (size_t)rounds, sizeof *values);
     for (int round = 0; round < rounds; round++) {
         (void)!open("/dev/null", O_RDONLY); /* a change */
         values[LOOK * rounds + round] = emit(FORKSAFE_PRE_FORK, FORKSAFE_ROLE_MASTER);
@@ -136,9 +171,11 @@ int main(int argc, char **argv)
         (void)getuid();
         values[SAME * rounds + round] = emit(FORKSAFE_PRE_FORK, FORKSAFE_ROLE_MASTER);
         (void)getuid();
+        values[FLOOR * rounds + round] = floor_of(count + 8);
     }
-    printf("%.1f %.1f %.1f\n", median(values + LOOK * rounds, rounds),
-           median(values + SAME * rounds, rounds), median(values + CHILD * rounds, rounds));
+    for (int figure = 0; figure < FIGURES; figure++)
+        printf("%.1f%c", median(values + figure * rounds, rounds),
+               figure + 1 < FIGURES ? ' ' : '\n');
     fflush(stdout);
     if (getenv("AUDIT_WAITS")) /* for lsof */
         (void)!read(0, values, 1);

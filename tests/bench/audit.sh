@@ -38,8 +38,8 @@ LUA
 cd "$scratch"
 echo "descriptors | look us | per descriptor us | nothing changed us | child us | lsof us per descriptor | lsof / look"
 for count in 10 100 1000 10000; do
-    read -r look same child < <(./audit on.ini "$count" "$rounds")
-    read -r off off_same off_child < <(./audit off.ini "$count" "$rounds")
+    read -r look same child _ < <(./audit on.ini "$count" "$rounds")
+    read -r off off_same off_child _ < <(./audit off.ini "$count" "$rounds")
     mkfifo input
     AUDIT_WAITS=1 ./audit off.ini "$count" 1 <input >waiting &
     pid=$!

@@ -61,10 +61,16 @@ class Bench:
             )
         return json.loads(done.stdout) if answer else done
 
+    def subscribers(self, journal):
+        done = subprocess.run([self.build + "/runtime/forksafe", "debug", journal], stdout=subprocess.PIPE, check=True)
+        return json.loads(done.stdout)["subscribers"]
+
+    def subscribers_that_ran(self, journal):
+        return sum(one["outcomes"]["ok"] > 0 for one in self.subscribers(journal))
+
     def hooks_ran(self, journal):
         """Runs of the hook that ended well, by the journal's counters."""
-        done = subprocess.run([self.build + "/runtime/forksafe", "debug", journal], stdout=subprocess.PIPE, check=True)
-        return sum(one["outcomes"]["ok"] for one in json.loads(done.stdout)["subscribers"])
+        return sum(one["outcomes"]["ok"] for one in self.subscribers(journal))
 
     def hooks_of_server(self):
         """The same of the newest journal of the servers' ini."""

@@ -7,6 +7,8 @@ import json
 import random
 import statistics
 
+import counts
+
 RESAMPLES = 2000
 SEED = 7  # the same figures give the same interval
 
@@ -18,6 +20,9 @@ class Row:
         self.number, self.what, self.unit, self.goal, self.peer = number, what, unit, goal, peer
         self.samples = {"ours": [], "peer": [], "plain": []}
         self.counts = {}  # name: (value, largest that is good or None)
+        self.four = {"ours": {}, "peer": {}}  # what counts.py has counted
+        self.of_what = ""  # what the four are of
+        self.missing = {}  # one of the four: why it means nothing here
         self.proved = None  # hooks that ran, by the journal's counters; None where nothing runs
         self.problem = None
 
@@ -28,6 +33,23 @@ class Row:
 
     def count(self, name, value, most=None):
         self.counts[name] = (value, most)
+
+    def four_counts(self, of_what, ours, peer=None, **missing):
+        self.of_what, self.four, self.missing = of_what, {"ours": ours, "peer": peer or {}}, missing
+
+    def four_cells(self):
+        cells = [str(self.number), self.of_what]
+        for key in counts.KEYS:
+            known = key.replace(" ", "_") not in self.missing
+            both = [self.four[arm].get(key) if known else None for arm in ("ours", "peer")]
+            cells.append(" / ".join("-" if one is None else plain_number(one) for one in both))
+        return cells
+
+    def reasons(self):
+        reasons = ["%s: %s" % (key.replace("_", " "), why) for key, why in self.missing.items()]
+        if self.peer == "" and not self.missing:
+            reasons.append("there is no peer")
+        return "; ".join(reasons)
 
     def median(self, name):
         return statistics.median(self.samples[name]) if self.samples[name] else None
@@ -102,6 +124,7 @@ class Row:
             "samples": self.samples,
             "ratio": self.interval(),
             "counts": self.counts,
+            "four": {**self.four, "of": self.of_what, "missing": self.missing},
             "hooks_ran": self.proved,
             "verdict": self.verdict(),
         }
@@ -125,6 +148,15 @@ def table(rows):
         "%s, beside %s: %s" % (row.number, row.peer or "nothing", "; ".join(row.notes())) for row in rows if row.counts
     ]
     return "\n".join(lines)
+
+
+FOUR_HEADER = ["#", "of", *counts.KEYS, "a dash, because"]
+
+
+def four_table(rows):
+    """The four counts of every row, ours / the peer's, as a Markdown table."""
+    lines = ["| " + " | ".join(FOUR_HEADER) + " |", "|" + " --- |" * len(FOUR_HEADER)]
+    return "\n".join(lines + ["| " + " | ".join([*row.four_cells(), row.reasons()]) + " |" for row in rows])
 
 
 def write(rows, machine, path):

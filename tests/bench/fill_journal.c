@@ -102,7 +102,7 @@ static void work(uint32_t worker, bool stays)
     for (uint32_t i = 1; i <= runs; i++)
         run(&occasion, (worker * runs + i) % subscribers, i == runs);
     fks_journal_state(journal, FORKSAFE_STATE_READY);
-    while (stays)
+    while (stays) /* NOLINT(bugprone-infinite-loop): until it is killed */
         pause();
     _exit(0);
 }

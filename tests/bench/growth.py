@@ -3,9 +3,9 @@
 plot of both.
 """
 import json
-import os
 import subprocess
 
+import counts
 import scale
 import servers
 
@@ -21,17 +21,26 @@ forksafe.subscribe("ApplicationPostFork", check, { order = 50 })
 fill = scale.fill
 
 
+def write_scripts(bench, count):
+    hooks = bench.directory("growth-%d/hooks" % count)
+    for number in range(count):
+        with open("%s/%04d.lua" % (hooks, number), "w", encoding="utf-8") as file:
+            file.write(SCRIPT % number)
+    return hooks
+
+
 def of_subscribers(bench, count):
     """Microseconds of one warm firing, and of forksafe_open, with so many scripts of one subscriber each."""
-    directory = bench.directory("growth-%d" % count)
-    os.makedirs(directory + "/hooks", exist_ok=True)
-    for number in range(count):
-        with open("%s/hooks/%04d.lua" % (directory, number), "w", encoding="utf-8") as file:
-            file.write(SCRIPT % number)
-    found = bench.run(
-        bench.forker, "warm", str(max(20, 20000 // count)), servers.write_ini(directory, directory + "/hooks")
-    )
+    ini = servers.write_ini(bench.directory("growth-%d" % count), write_scripts(bench, count))
+    found = bench.run(bench.forker, "warm", str(max(20, 20000 // count)), ini)
     return found["microseconds"], found["open_microseconds"]
+
+
+def counted(bench, count):
+    """Subscribers of which the journal has counted a run, in a firing of so many."""
+    directory = bench.directory("growth-%d" % count)
+    found = bench.run(bench.forker, "warm", "20", servers.write_ini(directory, write_scripts(bench, count)))
+    return bench.subscribers_that_ran(found["journal"])
 
 
 def of_workers(bench, largest):
@@ -50,6 +59,10 @@ def measure(bench, row):
     for count, (warm, opened) in subscribers.items():
         row.count("us of a warm firing with %d subscribers" % count, warm)
         row.count("ms of forksafe_open with them", opened / 1000)
+    row.count("of 1,000 subscribers, in the journal's counters", counted(bench, SUBSCRIBERS[-1]))
+    ini = servers.write_ini(bench.directory("growth-100"), write_scripts(bench, 100))
+    warm = [counts.of_command(bench, [bench.forker, "warm", str(emits), ini], True) for emits in (100, 200)]
+    row.four_counts("a warm firing of 100 subscribers; memory of the whole process", counts.less(*warm[::-1], 100))
     for count, took in workers:
         row.count("us of the hook in worker %d" % count, took)
     if not bench.quick:

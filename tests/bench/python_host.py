@@ -94,6 +94,17 @@ def nothing():
     pass
 
 
+def alone(arm):
+    emit("PRE_FORK", "master", 0)
+    if not forks:
+        arm(emits)
+    elif not os.fork():
+        arm()
+        os._exit(0)
+    else:
+        os.wait()
+
+
 def main():
     application = their_application()
     server = types.SimpleNamespace(app=types.SimpleNamespace(wsgi=lambda: application))
@@ -104,6 +115,8 @@ def main():
         "notify": lambda count=1: around(lambda: post_fork(server, None), count),
         "nothing": lambda count=1: around(nothing, count),
     }
+    if "BENCH_ARM" in os.environ:  # for counts: one child of this arm, or so many in this process
+        return alone({**arms, "nothing_in_c": lambda: around_c(0)}[os.environ["BENCH_ARM"]])
     shared = mmap.mmap(-1, 4096)
     results = {name: [] for name in arms}
     gc.collect()

@@ -97,6 +97,8 @@ def main():
         rows += [row for part in chosen for row in part.rows]
     rows.sort(key=lambda row: int(str(row.number).rstrip("bc")))
     print(figures.table(rows))
+    print()
+    print(figures.four_table(rows))
     figures.write(rows, here, arguments.result)
 
 

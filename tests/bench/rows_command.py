@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 
+import counts
 import figures
 import growth
 import servers
@@ -25,7 +26,8 @@ class Audit:
 
     def __init__(self):
         self.row = figures.Row(8, "the audit's look at 10,000 descriptors, processor", "ms", 0.05, "lsof -nP -p")
-        self.rows = [self.row]
+        self.floor = figures.Row("8b", "its floor: the bare calls that tell what each is", "ms", None, "lsof -nP -p")
+        self.rows = [self.row, self.floor]
         self.holder = None
 
     def round(self, bench):
@@ -42,13 +44,24 @@ class Audit:
                 env={**os.environ, "AUDIT_WAITS": "1"},
             )
             self.holder.stdout.readline()
-        looks = [
-            float(bench.run(bench.tool("audit"), ini, count, "5", answer=False).stdout.split()[0]) for ini in inis
-        ]
-        self.row.add((looks[0] - looks[1]) / 1000, processor_ms(["lsof", "-nP", "-p", str(self.holder.pid)]))
+        self.inis = inis
+        runs = [bench.run(bench.tool("audit"), ini, count, "5", answer=False).stdout.split() for ini in inis]
+        looks, floor = [float(run[0]) for run in runs], float(runs[0][3])
+        lsof = processor_ms(["lsof", "-nP", "-p", str(self.holder.pid)])
+        self.row.add((looks[0] - looks[1]) / 1000, lsof)
+        self.floor.add(floor / 1000, lsof)
         self.row.count("us of the look for a descriptor", (looks[0] - looks[1]) / int(count))
 
     def finish(self, bench):
+        on, off = [counts.of_command(bench, [bench.tool("audit"), ini, "200", "1"], True) for ini in self.inis]
+        lsof = counts.of_command(bench, ["lsof", "-nP", "-p", str(self.holder.pid)], True)
+        largest = 1000 if bench.quick else 10000
+        self.row.four_counts(
+            "a descriptor (of 200, of %d); memory of the whole process" % largest,
+            counts.less(on, off, 200),
+            counts.less(lsof, dict.fromkeys(lsof, 0), largest),
+        )
+        self.floor.four_counts("", {}, {}, all="no product: what row 8 is held against")
         self.holder.stdin.close()
         self.holder.wait()
 
@@ -64,7 +77,10 @@ class Doctor:
             0.05,
             "lsof -nP on the same pids",
         )
-        self.rows = [self.row]
+        self.floor = figures.Row(
+            "9b", "its floor: one readlink a descriptor, by a C program of ten lines", "ms", None, "lsof -nP"
+        )
+        self.rows = [self.row, self.floor]
         self.tree = None
 
     def round(self, bench):
@@ -76,11 +92,19 @@ class Doctor:
                 [bench.tool("doctor_tree"), str(processes), "100"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
             )
             self.pids = self.tree.stdout.readline().decode().split()
-        ours = processor_ms([bench.build + "/runtime/forksafe-doctor", "--json", self.pids[0]])
-        theirs = processor_ms(["lsof", "-nP", "-p", ",".join(self.pids)])
+        self.commands = (
+            [bench.build + "/runtime/forksafe-doctor", "--json", self.pids[0]],
+            ["lsof", "-nP", "-p", ",".join(self.pids)],
+            [bench.tool("floor"), *self.pids],
+        )
+        ours, theirs, floor = [processor_ms(command) for command in self.commands]
         self.row.add(ours, theirs)
+        self.floor.add(floor, theirs)
 
     def finish(self, bench):
+        ours, theirs, floor = [counts.of_command(bench, command, True) for command in self.commands]
+        self.row.four_counts("the whole command", ours, theirs)
+        self.floor.four_counts("the whole command", floor, theirs)
         self.tree.stdin.close()
         self.tree.wait()
 
@@ -122,6 +146,16 @@ class Json:
             [sys.executable, "-c", PEAK, bench.build + "/runtime/forksafe", "debug", self.journal]
         )
         self.row.count("MiB of memory at most", int(peak) / 1024, 64)
+        filler, journal = growth.fill(bench.build, bench.directory("counted"), 100)
+        command = [bench.build + "/runtime/forksafe", "debug", journal]
+        peer = [sys.executable, HERE + "/json_peer.py", command[0], journal]
+        once, twice = [counts.of_command(bench, peer, True, given=given) for given in (b"\n", b"\n\n")]
+        self.row.four_counts(
+            "the whole command, of 100 slots; json.dumps alone", counts.of_command(bench, command, True),
+            counts.less(twice, once),
+        )
+        filler.stdin.close()
+        filler.wait()
         for process in (self.dumps, self.filler):
             process.stdin.close()
             process.wait()

@@ -1,11 +1,15 @@
 # SPDX-License-Identifier: MIT
 """The rows about one hook: in a fresh child, warm, from fork to exit, through preload, at the start, and growing."""
+import statistics
+
+import counts
 import figures
 import growth
 import servers
 from bench import HERE, HOOK, elapsed_ms
 
 SCRIPTS = 100  # of row 11
+SHARED = 2  # windows of the journal that a child touches: its front, and the slot
 
 
 class HookInPython:
@@ -43,39 +47,37 @@ class HookInPython:
         self.warm.count(
             "us of a bare lua_pcall", bench.run(bench.tool("lua_pcall"), HOOK, str(bench.emits))["microseconds"]
         )
-        self.warm.count("system calls", system_calls(bench), 6)
-        self.warm.count("instructions", instructions(bench))
+        children = {arm: self.counted(bench, arm, 1, 0) for arm in ("ours", "nothing_in_c", "notify", "nothing")}
+        self.child.four_counts(
+            "the hook in the child; memory of the whole child",
+            counts.less(children["ours"], children["nothing_in_c"]),
+            counts.less(children["notify"], children["nothing"]),
+        )
+        # Where the maps lie changes the faults of a whole CPython: those around the hook, in all children, tell more.
+        for arm, name in (("ours", "minor faults"), ("peer", "of notify")):
+            self.child.four[arm]["minor faults"] = self.child.counts[name][0]
+        ours = [counts.of_command(bench, [bench.forker, "warm", str(n), bench.ini], True) for n in (1000, 2000)]
+        theirs = [self.counted(bench, "notify", 0, n) for n in (1000, 2000)]
+        self.warm.four_counts(
+            "one hook",
+            counts.less(*ours[::-1], 1000),
+            counts.less(*theirs[::-1], 1000),
+            private_dirty_kB="nothing is forked, and a warm hook takes no memory",
+        )
+        self.warm.count("system calls", self.warm.four["ours"]["system calls"], 6)
 
-
-def system_calls(bench):
-    """Of one emit: what 100 more of them add."""
-    counts = []
-    for emits in (100, 200):
-        report = bench.tool("strace")
-        bench.run("strace", "-f", "-c", "-o", report, bench.forker, "warm", str(emits), bench.ini)
-        with open(report, encoding="ascii") as file:
-            counts.append([int(line.split()[3]) for line in file if line.rstrip().endswith(" total")][0])
-    return (counts[1] - counts[0]) / 100
-
-
-def instructions(bench):
-    """Of one emit, by callgrind: what 1,000 more of them add."""
-    counts = []
-    for emits in (1000, 2000):
-        done = bench.run(
-            "valgrind",
-            "--tool=callgrind",
-            "--callgrind-out-file=/dev/null",
-            bench.forker,
-            "warm",
-            str(emits),
+    def counted(self, bench, arm, forks, emits):
+        argv = [
+            "/usr/bin/python3",
+            HERE + "/python_host.py",
+            bench.build,
+            bench.tool("emit_timed.so"),
             bench.ini,
-            answer=False,
-        )
-        counts.append(
-            [int(line.split()[-1]) for line in done.stderr.decode().splitlines() if "Collected :" in line][0]
-        )
-    return (counts[1] - counts[0]) / 1000
+            str(forks),
+            str(emits),
+        ]
+        environment = {"PYTHONPATH": bench.site_packages, "BENCH_ARM": arm, "PYTHONHASHSEED": "0"}
+        return counts.of_command(bench, argv, not forks, environment)
 
 
 class ForkToExit:
@@ -100,12 +102,35 @@ class ForkToExit:
         )
 
     def finish(self, bench):
+        bare = counts.of_command(bench, [bench.forker, "bare", "2"])
+        for row, ini in ((self.off, bench.ini), (self.on, bench.ini_audit)):
+            hooked = counts.of_command(bench, [bench.forker, "hook", "2", ini])
+            row.four_counts("the second child, from fork to exit", hooked, bare)
         found = bench.run(bench.build + "/tests/fork_hook", bench.ini, str(bench.forks))
         self.off.count("minor faults of the hook in the child", found["hook"]["minor_faults"])
-        self.off.count(
-            "private dirty kB that it adds to the child",
-            found["hook"]["private_dirty_kb"] - found["bare"]["private_dirty_kb"],
-        )
+        added = found["hook"]["private_dirty_kb"] - found["bare"]["private_dirty_kb"]
+        self.off.count("private dirty kB that it adds to the child", added)
+        self.floors(bench, int(added / 4), int(found["hook"]["minor_faults"] - added / 4 - SHARED))
+
+    def floors(self, bench, copied, mapped):
+        """What is left where our code is not: the ratio to the bare fork, and what happens in the child."""
+        arms = {
+            "LuaJIT merely in the program": ["open"],
+            "the script by a bare lua_pcall": ["lua", HOOK],
+            "as many pages touched, and nothing else": ["pages", str(copied), str(SHARED), str(mapped)],
+        }
+        runs = {name: [] for name in arms}
+        for _ in range(bench.rounds):
+            bare = bench.run(bench.tool("fork_floor"), str(bench.forks), "bare")
+            for name, arguments in arms.items():
+                found = bench.run(bench.tool("fork_floor"), str(bench.forks), *arguments)
+                ratio = found["microseconds"] / bare["microseconds"]
+                runs[name].append((ratio, found["child_microseconds"], found["minor_faults"] - bare["minor_faults"]))
+        for name, found in runs.items():
+            ratio, microseconds, faults = (statistics.median(column) for column in zip(*found))
+            self.off.count("floor, %s: times the bare fork" % name, ratio)
+            self.off.count("floor, %s: us in the child" % name, microseconds)
+            self.off.count("floor, %s: minor faults there" % name, faults)
 
 
 class Preload:
@@ -115,16 +140,11 @@ class Preload:
         self.row = figures.Row(7, "a fork through preload with one hook", "us", 1 / 0.8, "the same without preload")
         self.rows = [self.row]
 
+    def command(self, bench):
+        return [bench.build + "/runtime/forksafe", "run", bench.ini_quiet, "--", bench.tool("plain_forks")]
+
     def forks(self, bench, count):
-        command = [
-            bench.build + "/runtime/forksafe",
-            "run",
-            bench.ini_quiet,
-            "--",
-            bench.tool("plain_forks"),
-            str(count),
-        ]
-        return bench.run(*command)["microseconds"]
+        return bench.run(*self.command(bench), str(count))["microseconds"]
 
     def round(self, bench):
         count = bench.forks * 4
@@ -133,6 +153,11 @@ class Preload:
         bench.prove(self.row, bench.hooks_of_server(), count - 1)
 
     def finish(self, bench):
+        self.row.four_counts(
+            "the second child, from fork to exit",
+            counts.of_command(bench, [*self.command(bench), "2"]),
+            counts.of_command(bench, [bench.tool("plain_forks"), "2"]),
+        )
         if not bench.quick:
             self.row.count("us a fork, of 100,000", self.forks(bench, 100000))
             self.row.count("of them without a hook", 100000 - bench.hooks_of_server())
@@ -155,15 +180,17 @@ class Open:
                 file.write(growth.SCRIPT % number)
         ini = servers.write_ini(bench.directory("start"), directory)
         load = "forksafe = { subscribe = function() end } for i = 1, #arg do dofile(arg[i]) end"
+        self.commands = [bench.forker, "open", "0", ini], ["luajit", "-e", load, "/dev/null", *files]
         ours, theirs = [], []
         for _ in range(10):
-            ours.append(elapsed_ms([bench.forker, "open", "0", ini]))
-            theirs.append(elapsed_ms(["luajit", "-e", load, "/dev/null", *files]))
+            for times, command in zip((ours, theirs), self.commands):
+                times.append(elapsed_ms(command))
         self.row.add(min(ours), min(theirs))
 
     def finish(self, bench):
-        ini = bench.directory("start") + "/info-audit-off.ini"
-        self.row.count("ms in forksafe_open", bench.run(bench.forker, "open", "0", ini)["open_microseconds"] / 1000)
+        self.row.count("ms in forksafe_open", bench.run(*self.commands[0])["open_microseconds"] / 1000)
+        ours, theirs = [counts.of_command(bench, command, True) for command in self.commands]
+        self.row.four_counts("the whole process", ours, theirs)
 
 
 class Growth:

@@ -1,7 +1,22 @@
 # SPDX-License-Identifier: MIT
 """The rows about whole servers: memory of a worker, and from start to ready."""
+import counts
 import figures
 import servers
+
+NO_INSTRUCTIONS = "valgrind's own start of a server is most of what it would count"
+
+
+def counted(bench, start, arms, workers, requests=0):
+    """Counts of the last worker of a server of each arm, from its fork to its end."""
+    found = []
+    for arm in arms:
+        server = start(bench, arm, workers, counts.wrapped(bench, []))
+        if requests:
+            servers.pids_of(server, requests)
+        server.end()
+        found.append(counts.taken(bench))
+    return found
 
 
 class Memory:
@@ -33,8 +48,12 @@ class Memory:
             row.add(kilobytes["ours"], kilobytes[peer], kilobytes["plain"])
 
     def finish(self, bench):
-        for row in self.rows:
+        requests = 200 if bench.quick else 1000
+        for row, start, peer in self.arms.values():
             row.count("kB that forksafe adds", row.median("ours") - row.median("plain"), 96)
+            found = counted(bench, start, ("ours", peer), 1, requests)
+            what = "the worker, from fork to end, with its %d requests" % requests
+            row.four_counts(what, *found, instructions="those of the requests, in which nothing of either runs")
 
 
 class Start:
@@ -65,6 +84,8 @@ class Start:
         self.faults.add(faults["ours"], faults[self.peer], faults["plain"])
 
     def finish(self, bench):
+        found = counted(bench, self.start, ("ours", self.peer), 8)
         for row in self.rows:
+            row.four_counts("the last worker of 8, from fork to end", *found, instructions=NO_INSTRUCTIONS)
             row.count((row.unit or "faults") + " that forksafe adds", row.median("ours") - row.median("plain"))
             row.count((row.unit or "faults") + " that the peer adds", row.median("peer") - row.median("plain"))

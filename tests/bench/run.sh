@@ -48,8 +48,12 @@ compile() {
     cc "${flags[@]}" -shared -fPIC -o "$scratch/emit_timed.so" tests/bench/emit_timed.c "${library[@]}"
     # shellcheck disable=SC2046 # several words
     cc "${flags[@]}" -o "$scratch/lua_pcall" tests/bench/lua_pcall.c $(pkg-config --cflags --libs luajit)
+    # shellcheck disable=SC2046 # likewise
+    cc "${flags[@]}" -o "$scratch/fork_floor" tests/bench/fork_floor.c $(pkg-config --cflags luajit)
     cc "${flags[@]}" -o "$scratch/doctor_tree" tests/bench/doctor_tree.c
     cc "${flags[@]}" -o "$scratch/plain_forks" tests/bench/plain_forks.c
+    cc "${flags[@]}" -o "$scratch/counts" tests/bench/counts.c
+    cc "${flags[@]}" -o "$scratch/floor" tests/bench/floor.c
     cc "${flags[@]}" -o "$scratch/audit" tests/bench/audit.c "${library[@]}"
 }
 

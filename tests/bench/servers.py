@@ -134,21 +134,26 @@ def usage():
 class Server:
     """A running server; seconds until all its workers were ready in `started`."""
 
-    def __init__(self, argv, directory, environment=None, pass_fds=()):
+    def __init__(self, argv, directory, environment=None, counting=()):
         self.log = open(directory + "/output", "wb")
+        self.is_counted = bool(counting)
         self.before = usage()
         self.begun = time.monotonic()
         self.process = subprocess.Popen(
-            ["taskset", "-c", SERVERS_CORE, *argv],
+            ["taskset", "-c", SERVERS_CORE, *counting, *argv],
             cwd=directory,
             stdout=self.log,
             stderr=self.log,
             stdin=subprocess.DEVNULL,
             start_new_session=True,
             env={**os.environ, **(environment or {})},
-            pass_fds=pass_fds,
         )
         self.started = None
+
+    def workers(self):
+        """Pids of the children of the master, which is a child itself of what counts."""
+        pids = children(self.process.pid)
+        return [child for pid in pids for child in children(pid)] if self.is_counted else pids
 
     def ready(self):
         self.started = time.monotonic() - self.begun
@@ -166,7 +171,7 @@ class Server:
         return tuple(after - before for after, before in zip(usage(), self.before))
 
 
-def nginx(bench, arm, workers):
+def nginx(bench, arm, workers, counting=()):
     """nginx with all workers past their init_process: only then they take their title."""
     directory = bench.directory("nginx-" + arm)
     os.makedirs(directory + "/temporary", exist_ok=True)
@@ -189,16 +194,16 @@ def nginx(bench, arm, workers):
     port = free_port()
     with open(directory + "/nginx.conf", "w", encoding="utf-8") as file:
         file.write(NGINX % {"load": load, "main": main, "http": http_part, "workers": workers, "port": port})
-    server = Server(["/usr/sbin/nginx", "-p", directory, "-c", "nginx.conf"], directory)
+    server = Server(["/usr/sbin/nginx", "-p", directory, "-c", "nginx.conf"], directory, None, counting)
     server.port = port
     wait_until(
         "nginx's workers",
-        lambda: sum(b"worker process" in title(pid) for pid in children(server.process.pid)) == workers,
+        lambda: sum(b"worker process" in title(pid) for pid in server.workers()) == workers,
     )
     return server.ready()
 
 
-def uwsgi(bench, arm, workers):
+def uwsgi(bench, arm, workers, counting=()):
     """uWSGI with all workers accepting: each says so with a byte into a pipe."""
     directory = bench.directory("uwsgi-" + arm)
     with open(directory + "/app.py", "w", encoding="utf-8") as file:
@@ -236,7 +241,7 @@ def uwsgi(bench, arm, workers):
         "--hook-accepting",
         "writefifo:%s 1" % fifo,
     ]
-    server = Server(argv, directory, {"BENCH": arm})
+    server = Server(argv, directory, {"BENCH": arm}, counting)
     server.port, accepting = port, 0
     deadline = time.monotonic() + PATIENCE
     while accepting < workers and time.monotonic() < deadline and server.process.poll() is None:
@@ -251,7 +256,7 @@ def uwsgi(bench, arm, workers):
     return server.ready()
 
 
-def gunicorn(bench, arm, workers):
+def gunicorn(bench, arm, workers, counting=()):
     """gunicorn with all workers past their initialisation: they have answered."""
     directory = bench.directory("gunicorn-" + arm)
     with open(directory + "/app.py", "w", encoding="utf-8") as file:
@@ -274,9 +279,10 @@ def gunicorn(bench, arm, workers):
         "app:application",
     ]
     path = ":".join([bench.build + "/python", bench.site_packages, directory])
-    server = Server(argv, directory, {"BENCH": arm, "PYTHONPATH": path, "FORKSAFE_INI": bench.ini_quiet})
+    environment = {"BENCH": arm, "PYTHONPATH": path, "FORKSAFE_INI": bench.ini_quiet}
+    server = Server(argv, directory, environment, counting)
     server.port = port
-    wait_until("gunicorn's workers", lambda: len(children(server.process.pid)) == workers and pids_of(server, 1), 0.02)
+    wait_until("gunicorn's workers", lambda: len(server.workers()) == workers and pids_of(server, 1), 0.02)
     return server.ready()
 
 
