@@ -8,6 +8,10 @@
 #   tests/run.sh --newest    what of the two is asked for, and the specs of tests/newest too: with the newest of PyPI
 #                            instead of Debian's, in a virtual environment; an index that cannot be reached is a failure
 #   tests/run.sh --long      the promises (tests/promises) alone, with their full numbers
+#   tests/run.sh --guards [N...]  their short form in a build whose guards can be switched off: with switch N off exactly
+#                            promise N's tests must fail
+#   tests/run.sh --sanitize KIND [WORD...]  under address (ASan and UBSan), thread (TSan) or valgrind, in a build of its own;
+#                            any report is a failure; tests/sanitize/cannot has what is left out, and why
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/../examples/setup.sh"
 cd "$root"
@@ -22,13 +26,14 @@ packages_for_celery=(celery redis-server python3-redis python3-gevent python3-ev
 packages_for_preload=(php8.2-fpm libfcgi-bin postgresql-15 postgresql-client-15)
 packages_for_bridges=(libpython3.11 ruby puma openssl postgresql-15 ruby-pg ruby-activerecord python3-sqlalchemy python3-psycopg2 python3-pymongo
     python3-pycryptodome python3-confluent-kafka)
-packages_for_promises=(libnginx-mod-http-lua)
+packages_for_promises=(libnginx-mod-http-lua haproxy)
 packages_for_tests=(lua-busted lua-posix lua-cjson lua-socket lua-filesystem
     liblua5.3-dev libjemalloc2 binutils git strace)
 packages_for_page=(chromium fonts-dejavu-core nodejs) # and npm, where no other one is there
 playwright=playwright-core@1.60.0                    # of npm: drives the browser that is installed
 packages_for_metrics=(prometheus python3-prometheus-client python3-jsonschema)
 packages_for_lint=(lua-check clang-format clang-tidy cppcheck python3-pyflakes)
+packages_for_fuzz=(clang libclang-rt-14-dev llvm) # tests/fuzz/run.sh
 packages_for_newest=(python3-venv python3-dev) # uWSGI of PyPI is built here
 newest_from_pypi=(uwsgi gunicorn 'celery[redis]' gevent eventlet pyramid-debugtoolbar pyramid-forksafe django django-debug-toolbar) # newer than what Debian has of them
 
@@ -39,6 +44,10 @@ passed=0
 failed=0
 newest=
 long=
+guards=
+sanitize=
+sanitize_environment=()
+sanitize_left_out=()
 if [ "${1-}" = --newest ]; then
     newest=yes
     shift
@@ -46,6 +55,17 @@ elif [ "${1-}" = --long ]; then
     long=yes
     spec_seconds=3000
     shift
+elif [ "${1-}" = --sanitize ]; then
+    sanitize=${2-}
+    spec_seconds=3000
+    . tests/sanitize/sanitize.sh
+    shift 2
+elif [ "${1-}" = --guards ]; then
+    guards=yes
+    . tests/promises/guards.sh
+    shift
+    switches=("$@")
+    set --
 fi
 words=("$@")
 
@@ -120,19 +140,19 @@ lint_python() { # an example's imports are there for its server
 }
 has_no_ruby_warning() { ! ruby -wc "$1" 2>&1 | grep -v '^Syntax OK$'; }
 lint_ruby() { sources 'runtime/*.rb' 'adapters/*.rb' 'adapters/*.gemspec' 'tests/*.rb' 'tests/*.ru' | for_each has_no_ruby_warning; }
-analyse_c() {
+analyse_c() { # other systems' headers are not here, and what is tested on this one does not need them
     sources 'runtime/*.c' 'adapters/*.c' 'tests/*.c' |
         xargs cppcheck --quiet --std=c11 --error-exitcode=1 --inline-suppr \
             --enable=warning,performance,portability --suppress=missingIncludeSystem \
             -D_GNU_SOURCE "-D__$(uname -m)__" -I runtime/include -I runtime -I runtime/cli
 }
-tidy_c() {
-    sources 'runtime/*.c' 'adapters/prefork/*.c' |
+tidy_c() { # but the fuzzers: tests/fuzz/run.sh builds them, with flags that are not in this build
+    sources 'runtime/*.c' 'adapters/*.c' 'tests/*.c' | grep -v '^tests/fuzz/' |
         xargs -P "$(nproc)" -n 4 clang-tidy --quiet -p "$build" 2> >(grep -v ' generated\.$' >&2)
 }
 
 check_sources() {
-    [ -z "$long" ] && selected lint || return 0
+    [ -z "$long$sanitize$guards" ] && selected lint || return 0
     say "checking the sources"
     check "the C sources are formatted (clang-format)" format_c
     check "the Lua sources have no warning (luacheck)" lint_lua
@@ -148,10 +168,13 @@ run_spec() {
     local spec=$1 status=0 result
     printf '\n%s\n' "$spec"
     rm -f "$scratch/result"
+    [ -z "$sanitize" ] || can_follow "$spec" || return 0
     as_root env TMPDIR="$scratch" FORKSAFE_BUILD="$build" FORKSAFE_TEST_RESULT="$scratch/result" \
         FORKSAFE_LONG="${long:+1}" FORKSAFE_PROMISES="$scratch/promises" \
         PATH="$PATH" LC_ALL="$LC_ALL" timeout --foreground -k 10 "$spec_seconds" \
-        /usr/bin/luajit /usr/bin/busted --output=support.report "$spec" </dev/null || status=$?
+        env "${sanitize_environment[@]}" /usr/bin/luajit /usr/bin/busted --output=support.report "${sanitize_left_out[@]}" "$spec" \
+        </dev/null || status=$?
+    [ -z "$sanitize" ] || collect_reports "$spec"
     if [ ! -s "$scratch/result" ]; then
         printf 'FAILED  %s ended with status %d before its end%s\n' "$spec" "$status" \
             "$([ "$status" -ne 124 ] || echo " (it took longer than $spec_seconds s)")"
@@ -171,7 +194,7 @@ npm_packages() {
 # What drives the browser of page_spec.lua, where it is not there in this version.
 install_playwright() {
     local here=$build/npm/node_modules/playwright-core/package.json
-    selected tests/spec/page_spec.lua || return 0
+    [ -z "$sanitize$guards" ] && selected tests/spec/page_spec.lua || return 0
     ! grep -qsF "\"version\": \"${playwright##*@}\"" "$here" || return 0
     say "installing $playwright from npm into build/npm/"
     mkdir -p "$build/npm"
@@ -270,7 +293,7 @@ print_promises() {
 
 compare_count() {
     local counts=tests/count count
-    [ ${#words[@]} -eq 0 ] && [ -z "$long" ] || return 0
+    [ ${#words[@]} -eq 0 ] && [ -z "$long$sanitize$guards" ] || return 0
     count=$(<tests/count)
     if [ -n "$newest" ]; then
         counts="tests/count and tests/newest/count"
@@ -285,7 +308,7 @@ compare_count() {
 }
 
 trap finish EXIT
-mapfile -t specs < <(if [ -n "$long" ]; then specs_in tests/promises; else specs_in tests/spec tests/containers tests/promises; fi)
+mapfile -t specs < <(if [ -n "$long$guards" ]; then specs_in tests/promises; else specs_in tests/spec tests/containers tests/promises; fi)
 mapfile -t newest_specs < <([ -z "$newest" ] || specs_in tests/newest)
 if [ ${#specs[@]} -eq 0 ] && [ ${#newest_specs[@]} -eq 0 ] && ! selected lint; then
     fail "no spec in tests/spec, tests/containers, tests/promises${newest:+, tests/newest} has '${words[*]}' in its name"
@@ -294,18 +317,20 @@ make_build_directory
 read -ra luajit <<<"$(luajit_packages)"
 read -ra npm <<<"$(npm_packages)"
 install_packages "${packages_to_build[@]}" "${luajit[@]}" "${packages_for_servers[@]}" \
-    "${packages_for_plugins[@]}" "${packages_for_apache[@]}" "${packages_for_preload[@]}" "${packages_for_celery[@]}" "${packages_for_ruby[@]}" "${packages_for_bridges[@]}" "${packages_for_tests[@]}" "${packages_for_promises[@]}" "${packages_for_metrics[@]}" "${packages_for_lint[@]}" \
+    "${packages_for_plugins[@]}" "${packages_for_apache[@]}" "${packages_for_preload[@]}" "${packages_for_celery[@]}" "${packages_for_ruby[@]}" "${packages_for_bridges[@]}" "${packages_for_tests[@]}" "${packages_for_promises[@]}" "${packages_for_metrics[@]}" "${packages_for_lint[@]}" "${packages_for_fuzz[@]}" \
     "${packages_for_page[@]}" "${npm[@]}" \
-    ${newest:+"${packages_for_newest[@]}"}
+    ${newest:+"${packages_for_newest[@]}"} ${sanitize:+"${packages_for_sanitize[@]}"}
 need_root "to run the servers under test"
 build_forksafe "${options[@]}"
 install_playwright
 scratch=$(mktemp -d)
 chmod 755 "$scratch" # servers under test change their user
+[ -z "$sanitize" ] || prepare_sanitizer
 check_sources
 run_specs "${specs[@]}"
 run_newest_specs "${newest_specs[@]}"
 print_promises
+[ -z "$guards" ] || run_switches "${switches[@]}"
 echo
 compare_count
 complete=yes

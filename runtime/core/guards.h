@@ -12,26 +12,26 @@
 #include <stdbool.h>
 
 /* X(number of the promise, name, "what the guard does") */
-#define FKS_GUARDS(X)                                                                  \
-    X(1, RUNAWAY, "a script that runs over its time is stopped")                       \
-    X(2, MEMORY, "a VM's memory ends at its limit")                                    \
-    X(3, NO_MEMORY, "what may fail for want of memory is done where that can be told") \
-    X(4, RECURSION, "what recurses in C looks whether enough of the stack is left")    \
-    X(5, THROWN, "a thrown value is made a text without trusting it")                  \
-    X(6, BYTECODE, "code is loaded as text only")                                      \
-    X(7, INI, "an ini's line is looked at before it is used")                          \
-    X(8, JOURNAL, "what a journal says of itself is held against its file")            \
-    X(9, SIGBUS, "a file's blocks are there before it is written through a map")       \
-    X(10, COUNTS, "a count that several processes write is added to in one step")      \
-    X(11, SYSTEM_CALLS, "a system call that failed is seen, and the host goes on")     \
-    X(12, TRUST, "a script that somebody else could have written is not executed")     \
-    X(13, SETUID, "a process with more rights than its user is left alone")            \
-    X(14, STATE_FILES, "a file that somebody planted is not written to")               \
-    X(15, SECRETS, "a setting's value is taken out of every text that leaves")         \
-    X(16, INJECTION, "a name is escaped for the place where it is shown")              \
-    X(17, PAGE, "a request for another host's name is refused")                        \
-    X(18, THREADS, "a fork waits for no lock that another thread may hold")            \
-    X(19, UNTOUCHED, "the host finds its process as it was once a hook has run")
+#define FKS_GUARDS(X)                                                                    \
+    X(1, RUNAWAY, "what hangs in one call after its time is jumped out of")              \
+    X(2, MEMORY, "a VM's memory ends at its limit, not at four times that")              \
+    X(3, NO_MEMORY, "memory that could not be had is seen before it is used")            \
+    X(4, RECURSION, "what recurses in C looks whether enough of the stack is left")      \
+    X(5, THROWN, "what __tostring made of a thrown value is used if it is a text")       \
+    X(6, BYTECODE, "code is loaded as text only")                                        \
+    X(7, INI, "an ini with a NUL byte is refused")                                       \
+    X(8, JOURNAL, "what a journal says of itself is held against its file")              \
+    X(9, SIGBUS, "a file's blocks are there before it is written through a map")         \
+    X(10, COUNTS, "a slot counts on where its former owner ended")                       \
+    X(11, SYSTEM_CALLS, "a directory that cannot be read is not taken for an empty one") \
+    X(12, TRUST, "a script that somebody else could have written is not loaded")         \
+    X(13, SETUID, "a process with more rights than its user is left alone")              \
+    X(14, STATE_FILES, "a file that somebody planted is neither used nor replaced")      \
+    X(15, SECRETS, "a setting's value is taken out of what a script threw")              \
+    X(16, INJECTION, "a character that does more than show itself is escaped")           \
+    X(17, PAGE, "a request that came by another host's name is refused")                 \
+    X(18, THREADS, "what a thread held that a fork left behind is taken over")           \
+    X(19, UNTOUCHED, "errno is after an event what it was before")
 
 enum fks_guard {
 #define FKS_GUARD_NUMBER(number, name, text) FKS_GUARD_##name = (number),

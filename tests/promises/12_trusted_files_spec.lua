@@ -8,6 +8,8 @@ local stat = require "posix.sys.stat"
 local unistd = require "posix.unistd"
 local journal = require "support.journal"
 local promises = require "support.promises"
+local said = require "support.server"
+local servers = require "promises.servers"
 local support = require "support"
 
 ffi.cdef [[
@@ -117,10 +119,10 @@ end)
 describe("promise 12: scripts are loaded", function()
   -- What loads in a child with this user and umask; `prepare` runs before, as root.
   local function assert_loads(directory, expected, line, owner)
-    local texts, said = load(directory, owner)
-    assert.same(expected, texts, said)
+    local texts, why = load(directory, owner)
+    assert.same(expected, texts, why)
     if line then
-      assert.truthy(said:find(line, 1, true), said)
+      assert.truthy(why:find(line, 1, true), why)
     end
   end
 
@@ -195,3 +197,61 @@ describe("promise 12: scripts are loaded", function()
     assert_loads(hooks, { ["x.postfork.lua"] = "good" })
   end)
 end)
+
+-- What a shell does with the application's directory, in a mount namespace of its own, before it becomes the server.
+local LAYOUTS = {
+  {
+    name = "a ConfigMap: its names lead through ..data, everybody may write, and it is mounted read-only",
+    commands = [[
+      mkdir hooks/..2026_01_01; mv hooks/*.lua hooks/..2026_01_01; ln -s ..2026_01_01 hooks/..data
+      for file in hooks/..data/*; do ln -s "..data/${file##*/}" hooks; done
+      chmod -R 777 hooks; mount --bind hooks hooks; mount -o remount,bind,ro hooks]],
+  },
+  {
+    name = "the same, which can be written",
+    commands = "chmod -R 777 hooks",
+    line = "everybody may write it",
+  },
+  {
+    name = "a bind mount of what lies where everybody may write",
+    commands = "mkdir open; chmod 777 open; mv hooks open; mkdir hooks; mount --bind open/hooks hooks",
+  },
+  {
+    name = "a deploy user's checkout, by root, where only he may write",
+    commands = "chown -R 1000:1000 .; chmod -R g-w,o-w .",
+  },
+  {
+    name = "the same under umask 002, by root",
+    commands = "chown -R 1000:1000 .; chmod -R g+w .",
+    line = "its group may write it, and the server is started as root; chmod g-w",
+  },
+  { name = "a deploy user's checkout under umask 002, by himself", commands = "chmod -R g+w .; umask 002", uid = 1000 },
+}
+
+local function start_in(container, layout)
+  local unshare = layout.uid and {} or { "/usr/bin/unshare", "-m" }
+  local wrap = { "/bin/sh", "-ec", layout.commands .. '\nexec "$@"', "sh" }
+  for i, word in ipairs(unshare) do
+    table.insert(wrap, i, word)
+  end
+  return servers.start(container, { wrap = wrap, uid = layout.uid, hooks = { ["x.postfork.lua"] = "return function() end" } })
+end
+
+for _, container in ipairs { "prefork", "uwsgi", "gunicorn", "nginx", "preload" } do -- the others are not started by the test itself
+  describe("promise 12: " .. container .. " with the scripts of", function()
+    for _, layout in ipairs(LAYOUTS) do
+      promises.it(12, container, layout.name .. (layout.line and ": none, in a line" or ""), function()
+        local server = start_in(container, layout)
+        if layout.line then
+          servers.assert_serves(server)
+          assert.truthy(said.log(server):find(layout.line, 1, true), said.log(server))
+          assert.same({}, said.said(server, "PostFork"))
+          return
+        end
+        servers.wait_started(server)
+        servers.assert_serves(server)
+        assert.is_nil(said.log(server):find("not loaded", 1, true), said.log(server))
+      end)
+    end
+  end)
+end

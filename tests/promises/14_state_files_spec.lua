@@ -3,6 +3,7 @@
 -- Promise 14: state files are safe. Real servers where something else has the journal's name, under hostile umasks, and where nothing can
 -- be written at all: the hooks run, nobody's file is touched. journal_spec.lua has the library's side of each.
 local lfs = require "lfs"
+local pwd = require "posix.pwd"
 local stat = require "posix.sys.stat"
 local unistd = require "posix.unistd"
 local promises = require "support.promises"
@@ -61,6 +62,38 @@ describe("promise 14: the journal", function()
         assert.equal(tonumber("640", 8), stat.stat(path).st_mode % 4096, container)
         assert.equal(tonumber("750", 8), stat.stat(path:match "^(.*)/").st_mode % 4096, container)
       end
+    end)
+  end
+
+  -- How each server is told to let its workers run as somebody else; and to start anew: uWSGI executes itself, gunicorn a second master.
+  local USER = "www-data"
+  local changing = {
+    uwsgi = { env = { UWSGI_UID = USER, UWSGI_GID = USER }, signal = "HUP" },
+    gunicorn = { env = { GUNICORN_CMD_ARGS = "--user " .. USER .. " --group " .. USER }, signal = "USR2" },
+    nginx = { commands = "sed -i 's/user root/user " .. USER .. "/' nginx.conf", signal = "HUP" },
+    preload = { env = { GUNICORN_CMD_ARGS = "--user " .. USER .. " --group " .. USER }, signal = "HUP", owner = "root" },
+  }
+  for container, how in pairs(changing) do
+    promises.it(14, container, ("of %s is %s, mode 0640, and stays so after %s"):format(container,
+      how.owner and "its own user's" or "its workers' user's", how.signal), function()
+      local server = servers.start(container, { env = how.env, wrap = how.commands and { "/bin/sh", "-ec", how.commands .. '; exec "$@"', "sh" } })
+      servers.wait_started(server)
+      local owner = pwd.getpwnam(how.owner or USER).pw_uid
+      local function assert_journals()
+        local count = 0
+        for _, path in ipairs(support.all_files(support.runtime_dir())) do
+          local file = stat.stat(path)
+          assert.same({ tonumber("640", 8), owner }, { file.st_mode % 4096, file.st_uid }, path)
+          assert.equal(tonumber("750", 8), stat.stat(path:match "^(.*)/").st_mode % 4096, path)
+          count = count + 1
+        end
+        return count
+      end
+      assert.equal(1, assert_journals())
+      server:signal(how.signal)
+      said.wait_said(server, "PostFork", 6, 30)
+      assert.is_true(assert_journals() >= 1)
+      servers.assert_serves(server)
     end)
   end
 

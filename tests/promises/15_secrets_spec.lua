@@ -2,6 +2,7 @@
 --
 -- Promise 15: no secret leaves, where something is wrong: an ini whose keys have the secret as their value, or which cannot be read, wrong
 -- arguments, and a secret of the environment. containers_spec.lua searches all that prints of each container (canary.lua).
+local canary = require "promises.canary"
 local promises = require "support.promises"
 local scripts = require "support.scripts"
 local support = require "support"
@@ -14,6 +15,7 @@ local function say_all(ini, env)
   for _, argv in ipairs {
     { "test", ini }, { "test", "--debug", ini }, { "settings", ini }, { "settings", "--json", ini }, { "prefork", "--workers", "1", "--once", ini },
     { "debug", "--previous", ini }, { "ps", "--previous", ini }, { "log", "--previous", ini }, { "run", ini, "--", "/bin/true" },
+    { "check", "--wait", "5", ini, "--", "/bin/true" }, { "repl", "--previous", "-e", "debug_state", ini },
   } do
     local result = support.run { support.paths.command, env = env, unpack(argv) }
     table.insert(texts, result.output)
@@ -22,6 +24,11 @@ local function say_all(ini, env)
     table.insert(texts, support.read(path))
   end
   return table.concat(texts, "\n")
+end
+
+-- `forksafe check` boots a server of its own, and shows what that says and what was found in it.
+local function check(ini, ...)
+  return support.run { support.paths.command, "check", "--wait", "10", ini, "--", support.paths.command, "prefork", "--workers", "1", ini, ..., timeout = 40 }
 end
 
 local function assert_clean(text, what)
@@ -50,6 +57,22 @@ describe("promise 15: the value of a setting is in no line", function()
       local ini = scripts.application({ ["postfork.lua"] = "return function() end" }, lines .. "\n")
       assert_clean(say_all(ini), lines)
     end
+  end)
+
+  promises.it(15, "library", "of `forksafe check`, which shows what the server writes", function()
+    local ini = scripts.application(canary.hooks(), canary.keys())
+    local result = check(ini)
+    assert.matches("leak%-01%.postfork' failed[^\n]*<password>", result.output)
+    assert_clean(result.output, "check")
+    assert_clean(check(ini, "--", "/nowhere").output, "check of a server that cannot start")
+  end)
+
+  promises.it(15, "library", "after the end of the server: in the journals that are kept", function()
+    local ini = scripts.application(canary.hooks(), canary.keys() .. "forksafe.journal_keep = 2\n")
+    local result = support.run { support.paths.command, "prefork", "--workers", "1", "--once", ini }
+    local text = say_all(ini)
+    assert.matches("<password>", text)
+    assert_clean(result.output .. text, "a kept journal")
   end)
 
   promises.it(15, "library", "where it came from the environment", function()

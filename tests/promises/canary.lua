@@ -28,6 +28,16 @@ local WAYS = {
   "coroutine.wrap(function() error(v) end)()", "load(v .. ' =', v)() ", "setmetatable(s, v)", "tonumber(v, v)",
 }
 
+-- Parts of a value that are as secret as all of it, and what hides it in other text: the way, and the name that it is for. What a script
+-- writes to the log itself is not here: that is for it to decide.
+local PARTS = {
+  { "error(v:match ':([^:@]+)@')", "sqlalchemy.url" }, { "error('at ' .. v:gsub('^%w+://', ''))", "sqlalchemy.url" },
+  { "error(v:match '[^\\n]+$')", "private" }, { "error(v:match '\\n([^\\n]+)\\n')", "private" }, { "error((v:gsub('\\n', ' | ')))", "private" },
+  { "error(v:gsub('\\n', '\\r\\n') .. v)", "private" },
+  { "error(s['colour'] .. s.password .. s.token)", "colour" },
+  { "error(debug and debug.traceback and debug.traceback(v) or v)", "secret" }, { "local _, text = xpcall(error, function(e) return e .. v end, v) error(text)", "token" },
+}
+
 --- Lines for the application's section.
 ---@return string
 function M.keys()
@@ -35,16 +45,21 @@ function M.keys()
   for _, pair in ipairs(VALUES) do
     table.insert(lines, pair[1] .. " = " .. pair[2] .. "\n")
   end
-  return table.concat(lines)
+  return "forksafe.log_level = debug\n" .. table.concat(lines)
 end
 
 --- Hooks that throw each value in each way, at PostFork.
 ---@return table<string, string>
 function M.hooks()
   local hooks = {}
+  local function add(file, name, way)
+    hooks[file .. ".postfork.lua"] = ("return function(event) local s = event.registry.settings local v = s[%q] %s end"):format(name, way)
+  end
   for i, way in ipairs(WAYS) do
-    local name = VALUES[(i - 1) % #VALUES + 1][1]
-    hooks[("leak-%02d.postfork.lua"):format(i)] = ("return function(event) local s = event.registry.settings local v = s[%q] %s end"):format(name, way)
+    add(("leak-%02d"):format(i), VALUES[(i - 1) % #VALUES + 1][1], way)
+  end
+  for i, part in ipairs(PARTS) do
+    add(("leak-part-%02d"):format(i), part[2], part[1])
   end
   local throws = {}
   for _, pair in ipairs(VALUES) do
@@ -65,7 +80,7 @@ end
 local function search_commands(server)
   local ini = server.ini
   for _, arguments in ipairs {
-    { "debug", ini }, { "debug", "--metrics", ini }, { "ps", "--all", ini }, { "ps", "--json", ini }, { "log", ini }, { "log", "--json", ini },
+    { "debug", ini }, { "debug", "--previous", ini }, { "debug", "--metrics", ini }, { "ps", "--all", ini }, { "ps", "--json", ini }, { "log", ini }, { "log", "--json", ini }, { "log", "--outcome", "error", ini },
     { "repl", "-e", "debug_state", ini }, { "repl", "-e", "debug_state.processes", "--json", ini }, { "settings", ini }, { "settings", "--json", ini },
     { "test", ini }, { "test", "--debug", ini }, { "doctor", tostring(server.pid) }, { "doctor", "--json", tostring(server.pid) },
   } do

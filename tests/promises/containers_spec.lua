@@ -6,6 +6,7 @@
 local canary = require "promises.canary"
 local promises = require "support.promises"
 local servers = require "promises.servers"
+local state = require "promises.state"
 local said = require "support.server"
 local support = require "support"
 local unistd = require "posix.unistd"
@@ -44,34 +45,6 @@ local function outcomes(object)
     found[one.name] = one.outcomes
   end
   return found
-end
-
--- What a process has of signals, and how many descriptors of each kind, as lines.
-local function state_of(pid)
-  local counts, lines = {}, {}
-  for name, value in support.read("/proc/" .. pid .. "/status"):gmatch "(Sig%u%l%l):%s*(%x+)" do
-    table.insert(lines, name .. " " .. value)
-  end
-  for _, target in pairs(support.fds(pid)) do
-    local kind = target:gsub(":?%[.*$", ""):gsub("^/.* %(deleted%)$", "deleted file"):gsub("^/.*/forksafe%-test%-[^/]+", "DIR")
-    counts[kind] = (counts[kind] or 0) + 1
-  end
-  for kind, count in pairs(counts) do
-    table.insert(lines, kind .. " " .. count)
-  end
-  table.sort(lines)
-  return table.concat(lines, "\n")
-end
-
--- The states of a server's master and of its workers, sorted.
-local function states_of(server, workers)
-  local list = {}
-  for _, pid in ipairs(workers) do
-    table.insert(list, state_of(pid))
-  end
-  table.sort(list)
-  table.insert(list, 1, state_of(server.pid))
-  return table.concat(list, "\n--\n")
 end
 
 for _, container in ipairs(promises.CONTAINERS) do
@@ -115,7 +88,7 @@ for _, container in ipairs(promises.CONTAINERS) do
       servers.wait_started(server_with)
       local quiet_workers, workers = servers.assert_serves(quiet), servers.assert_serves(server_with)
       support.eventually("all connections are closed, and nothing else differs", function()
-        local without, with = states_of(quiet, quiet_workers), states_of(server_with, workers)
+        local without, with = state.of_all(quiet, quiet_workers), state.of_all(server_with, workers)
         return with == without, with .. "\nwithout it:\n" .. without
       end)
     end)

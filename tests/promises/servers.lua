@@ -84,7 +84,9 @@ function starts.uwsgi(t)
 end
 
 function starts.gunicorn(t)
-  local argv, directory, ini, port = gunicorn(t, { "--config", "config.py", "--paste", "production.ini" })
+  local application_of = t.plain and { "slow_app:application" } or { "--paste", "production.ini" }
+  local argv, directory, ini, port = gunicorn(t, { "--config", "config.py", unpack(application_of) })
+  argv.env.FORKSAFE_INI = t.plain and ini
   support.write(directory .. "/config.py", "from forksafe.containers.gunicorn import pre_fork, post_fork, post_worker_init\n"
     .. "from forksafe.containers.gunicorn import when_ready, worker_exit, child_exit, on_reload, on_exit\n")
   return spawn(t, argv, directory, ini, port)
@@ -129,7 +131,8 @@ end
 --- Starts a container, and waits until each of its three workers has had its PostFork.
 ---@param container string one of support.promises.CONTAINERS
 ---@param t table hooks (text by file name), keys (lines of the ini, each with its newline), env; uid (who starts it, and has its
---- directory), wrap (a list of words: a command in front of the server's); both for prefork, uwsgi, gunicorn, nginx and preload only
+--- directory), wrap (a list of words: a command in front of the server's); both for prefork, uwsgi, gunicorn, nginx and preload only;
+--- plain = true: an application of gunicorn that is not in the ini
 ---@return table server as support.server has it
 function M.start(container, t)
   local server = starts[container](t)
@@ -163,6 +166,14 @@ end
 function M.wait_started(server)
   local last = server.container == "preload" and "PostFork" or "PostWorkerInit"
   servers.wait_said(server, last, 3, 30)
+end
+
+--- Waits until all three workers have had their PostFork, and a script that logs "the last ran" has run after all others of it.
+function M.wait_last(server)
+  servers.wait_said(server, "PostFork", 3, 30)
+  support.eventually("the last has run in 3 workers", function()
+    return servers.count(servers.log(server), "the last ran") >= 3, servers.log(server)
+  end, 60)
 end
 
 return M

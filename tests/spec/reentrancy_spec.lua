@@ -153,6 +153,38 @@ describe("a fork while another thread runs a subscriber", function()
   end)
 end)
 
+describe("a subscriber whose Lua state is given up", function()
+  local LONG = "return function() forksafe.log.info('inside') local found = (('a'):rep(2000)):find(('a-'):rep(30) .. 'b') end"
+  local LIMIT = "forksafe.time_limit = 300ms\n"
+
+  it("leaves what a signal handler emitted meanwhile in the queue; it runs once, after", function()
+    local ini = scripts.application({ ["1.postfork.lua"] = LONG, ["2.postfork.lua"] = SAY, ["childexit.lua"] = SAY }, LIMIT)
+    local log, object = run("late", ini)
+    assert.matches("inside.*handler: 0.*its Lua state was given up.*ApplicationPostFork in.*ApplicationChildExit in.*emit: 0", log)
+    assert.equal(1, count(log, "ApplicationChildExit in"), log)
+    assert.same({ "1.postfork=timeout", "2.postfork=ok", "childexit=ok" }, (function()
+      local list = {}
+      for _, outcome in ipairs(outcomes(object)) do
+        table.insert(list, outcome ~= "ChildExit=queued" and outcome or nil)
+      end
+      return list
+    end)())
+    assert.equal(1, count(table.concat(outcomes(object), " "), "ChildExit=queued"))
+  end)
+
+  it("does not keep a fork of another thread: the child runs its hooks, and has nothing of the timer", function()
+    local ini = scripts.application({ ["0.postworkerinit.lua"] = LONG, ["1.postworkerinit.lua"] = SAY, ["prefork.lua"] = SAY,
+      ["postfork.lua"] = SAY, ["workerexit.lua"] = SAY }, LIMIT)
+    local log, object = run("thread", ini)
+    local child = tonumber(log:match "ApplicationPostFork in (%d+)")
+    assert.truthy(child, log)
+    assert.matches("child ended with 0", log)
+    assert.same({ "postfork=ok", "workerexit=ok" }, outcomes(object, child))
+    assert.same({ "0.postworkerinit=timeout", "PreFork=refused", "1.postworkerinit=ok", "workerexit=ok" },
+      outcomes(object, tonumber(log:match "(%d+) %S+ inside")))
+  end)
+end)
+
 describe("a reload while another thread runs a subscriber", function()
   local function busy(seconds)
     return ([[

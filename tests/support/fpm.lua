@@ -20,7 +20,7 @@ pm.max_children = 3
 
 local M = {}
 
---- Starts it: t.daemonize (no), t.hooks (text by file name), t.keys (lines of the ini).
+--- Starts it: t.daemonize (no), t.hooks (text by file name), t.keys (lines of the ini), t.env.
 ---@return table server with directory, ini, log and socket
 function M.start(t)
   local directory = servers.application(t.hooks)
@@ -30,7 +30,7 @@ function M.start(t)
   support.write(directory .. "/fpm.conf", (CONFIGURATION:gsub("%u%u%u+", { DIR = directory, DAEMONIZE = t.daemonize or "no" })))
   support.write(directory .. "/log", "")
   local server = support.spawn { support.paths.command, "run", ini, "--", "/usr/sbin/php-fpm8.2", "-n", "-y", directory .. "/fpm.conf",
-    cwd = directory, stop_signal = "QUIT" }
+    cwd = directory, env = t.env, stop_signal = "QUIT" }
   server.directory, server.ini, server.socket = directory, ini, directory .. "/socket"
   server.log = directory .. "/log" -- its standard error too, by then
   return server

@@ -44,13 +44,14 @@ function M.number(short, long)
   return M.LONG and long or short
 end
 
--- A line for the table: "12 gunicorn begun", and "12 gunicorn kept" at the end of a test that passed.
+-- Lines for the table: "12 gunicorn begun", and "12 gunicorn kept" at the end of a test that passed; "12 test" is one a test.
 local function note(promise, columns, word)
   local path = stdlib.getenv "FORKSAFE_PROMISES"
   if not path then
     return
   end
   local file = assert(io.open(path, "a"))
+  file:write(promise, " test ", word, "\n")
   for _, column in ipairs(columns) do
     file:write(promise, " ", column, " ", word, "\n")
   end

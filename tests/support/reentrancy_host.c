@@ -4,7 +4,7 @@
  * handler, forks from one thread and reloads from one while another is inside. Says what came back,
  * and ends with the debug object on standard output. reentrancy_spec.lua has the hooks.
  *
- *   reentrancy_host fork|signal|thread|reload|inherit INI [INI of the reload]
+ *   reentrancy_host fork|signal|late|thread|reload|inherit INI [INI of the reload]
  */
 #include <forksafe/forksafe.h>
 
@@ -19,10 +19,18 @@
 
 static atomic_bool inside; /* a hook has logged "inside" */
 
+/* dprintf allocates: not in a signal handler, and not in what one calls. */
+static void write_text(const char *text, int length)
+{
+    if (write(STDERR_FILENO, text, (size_t)length) != length)
+        abort();
+}
+
 static void write_log(void *data, enum forksafe_log_level level, const char *line)
 {
+    char text[4200];
     (void)data, (void)level;
-    dprintf(STDERR_FILENO, "%d %s\n", (int)getpid(), line);
+    write_text(text, snprintf(text, sizeof text, "%d %s\n", (int)getpid(), line));
     if (strstr(line, " inside"))
         inside = true;
 }
@@ -76,8 +84,10 @@ static void fork_inside(pid_t self)
 
 static void on_signal(int number)
 {
+    char text[32];
     (void)number;
-    dprintf(STDERR_FILENO, "handler: %d\n", emit(FORKSAFE_CHILD_EXIT, FORKSAFE_ROLE_MASTER));
+    int verdict = emit(FORKSAFE_CHILD_EXIT, FORKSAFE_ROLE_MASTER);
+    write_text(text, snprintf(text, sizeof text, "handler: %d\n", verdict));
 }
 
 /* The hook of PostFork raises SIGUSR1. */
@@ -89,6 +99,26 @@ static void signal_inside(void)
     if (getpid() != self)
         _exit(0);
     wait(NULL);
+}
+
+static void *raise_late(void *thread)
+{
+    for (int tries = 0; !inside && tries < 5000; tries++)
+        usleep(1000);
+    usleep(20000);
+    pthread_kill(*(const pthread_t *)thread, SIGUSR1);
+    return NULL;
+}
+
+/* SIGUSR1 comes while the hook of PostFork, which has said "inside", is in a long call. */
+static void signal_late(void)
+{
+    pthread_t self = pthread_self(), other;
+    signal(SIGUSR1, on_signal);
+    if (pthread_create(&other, NULL, raise_late, &self))
+        exit(1);
+    dprintf(STDERR_FILENO, "emit: %d\n", emit(FORKSAFE_POST_FORK, FORKSAFE_ROLE_SINGLE));
+    pthread_join(other, NULL);
 }
 
 static void *other_thread(void *nothing)
@@ -158,6 +188,8 @@ int main(int argc, char **argv)
         fork_inside(getpid());
     else if (!strcmp(argv[1], "signal"))
         signal_inside();
+    else if (!strcmp(argv[1], "late"))
+        signal_late();
     else if (!strcmp(argv[1], "thread"))
         fork_beside();
     else if (!strcmp(argv[1], "inherit"))

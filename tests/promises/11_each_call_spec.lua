@@ -1,0 +1,86 @@
+-- SPDX-License-Identifier: MIT
+--
+-- Promises 3 and 11 in real servers: each call of libc that forksafe makes in a master or a worker (memory, files, maps, timers, signals,
+-- processes) fails once, N rising until a run has no Nth call. The server still starts, serves and ends; the hooks ran, or a line says
+-- why not. The short form takes a few of them.
+local posix = require "posix.errno"
+local failing = require "promises.failing"
+local promises = require "support.promises"
+
+local SHORT = { master = 3, worker = 1 } -- faults of the short form in each, of either kind
+local BEYOND = 3 -- numbers after the last call of the first run: another run may make a few more
+
+-- Where a run is short, each call also fails with each of these.
+local ERRORS = { posix.EINTR, posix.EIO, posix.EACCES, posix.EMFILE, posix.ENOSPC }
+local SHORT_RUNS = { program = true }
+
+-- PHP-FPM and a C program count for preload; a Redis has databases for so many worker programs.
+local COLUMNS = { ["php-fpm"] = "preload", program = "preload" }
+local PARTS = { celery = promises.number(1, 2) }
+
+-- What calls() of failing.lua returned, by container: the same for both kinds.
+local known = {}
+
+local function calls_of(container)
+  known[container] = known[container] or { failing.calls(container) }
+  return unpack(known[container])
+end
+
+local function add_errors(faults)
+  for i = 1, #faults do
+    for _, number in ipairs(ERRORS) do
+      table.insert(faults, { role = faults[i].role, number = faults[i].number, name = faults[i].name, site = faults[i].site, error = number })
+    end
+  end
+end
+
+-- Of these calls: all, or some that lie far from each other.
+local function choose(faults, calls, part, parts)
+  if not calls[1] then
+    return
+  end
+  local count = promises.LONG and #calls or math.min(#calls, SHORT[calls[1].role])
+  for i = part, count, parts do
+    table.insert(faults, calls[promises.LONG and i or math.floor((i - 0.5) * #calls / count) + 1])
+  end
+end
+
+local function inject(container, memory, part, parts)
+  local master, worker, usual = calls_of(container)
+  local faults = {}
+  for role, all in pairs { master = master, worker = worker } do
+    local calls = failing.of_kind(all, memory)
+    choose(faults, calls, part, parts)
+    print(("        %s: %d calls of a %s: %s"):format(container, #calls, role, failing.told(calls)))
+  end
+  if promises.LONG and not SHORT_RUNS[container] then -- rising until a run has no such call
+    for i = 1, memory and 0 or BEYOND do
+      table.insert(faults, { role = "master", number = #master + i })
+    end
+  elseif promises.LONG then
+    add_errors(faults)
+  end
+  local met, failures = failing.inject(container, faults, usual)
+  print(("        %s: %d faults, %d met, %d failures"):format(container, #faults, met, #failures))
+  assert.same({}, failures)
+  assert.is_true(met >= #faults * 0.5, met .. " of " .. #faults .. " met a call")
+end
+
+local function each_container(promise, memory, name)
+  for _, container in ipairs { "program", "php-fpm", unpack(promises.CONTAINERS) } do
+    local parts = PARTS[container] or 1
+    for part = 1, parts do
+      promises.it(promise, COLUMNS[container] or container, name:format(container, part, parts), function()
+        inject(container, memory, part, parts)
+      end)
+    end
+  end
+end
+
+describe("promise 3: with each allocation of forksafe's failing,", function()
+  each_container(3, true, "%s serves, and says what failed (%d of %d)")
+end)
+
+describe("promise 11: with each other call of forksafe's to libc failing,", function()
+  each_container(11, false, "%s serves, and says what failed (%d of %d)")
+end)
