@@ -215,7 +215,7 @@ static bool become_master(server_rec *server)
     if (ap_mpm_query(AP_MPMQ_HARD_LIMIT_DAEMONS, &limit) != APR_SUCCESS || limit < 1)
         limit = 1;
     limit *= NUMBERS;
-    void *map = mmap(NULL, sizeof(*shared) + (limit + 1) * sizeof(shared->workers[0]),
+    void *map = mmap(NULL, sizeof(*shared) + (size_t)(limit + 1) * sizeof(shared->workers[0]),
                      PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (map == MAP_FAILED || pthread_atfork(before_fork, NULL, NULL))
         return false;

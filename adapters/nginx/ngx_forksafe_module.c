@@ -206,6 +206,8 @@ static ngx_int_t init_module(ngx_cycle_t *cycle)
             mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
         if (map != MAP_FAILED && !pthread_atfork(before_fork, NULL, NULL))
             shared = map;
+        else
+            ngx_log_error(NGX_LOG_NOTICE, cycle->log, 0, "forksafe: no hooks: out of memory");
     }
     return NGX_OK;
 }

@@ -29,7 +29,7 @@ void fks_prefork_log(const char *format, ...)
     int head = snprintf(line, sizeof line, "forksafe prefork[%d]: ", (int)getpid());
     va_list arguments;
     va_start(arguments, format);
-    int rest = vsnprintf(line + head, sizeof line - head, format, arguments);
+    int rest = vsnprintf(line + head, sizeof line - (size_t)head, format, arguments);
     va_end(arguments);
     if (rest < 0)
         return;

@@ -160,7 +160,7 @@ static void master_fixup(int step)
 {
     if (step != 0 || !open_forksafe())
         return;
-    slots = uwsgi_calloc(sizeof(*slots) * (uwsgi.numproc + 1));
+    slots = uwsgi_calloc(sizeof(*slots) * (size_t)(uwsgi.numproc + 1));
     stopped = uwsgi_calloc_shared(sizeof(*stopped));
     app_loaded = !uwsgi.lazy && !uwsgi.lazy_apps;
     serving = true;
