@@ -10,6 +10,8 @@
 #include <sys/random.h>
 #include <time.h>
 
+#include "guards.h"
+
 #define DIGITS     12 /* of a real: nanoseconds below a quarter of an hour */
 #define LEAST_ROOM 64 /* for a dump; more is made where it is not enough */
 
@@ -37,6 +39,8 @@ static void put_line(struct fks_json_stream *stream, int depth)
 
 size_t fks_utf8_unsafe(const unsigned char *text, size_t left, unsigned *code)
 {
+    if (!fks_guard(FKS_GUARD_INJECTION))
+        return 0;
     if (text[0] == 0x7f) {
         *code = 0x7f;
         return 1;

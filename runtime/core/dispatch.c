@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "audit.h"
+#include "guards.h"
 #include "leader.h"
 #include "log.h"
 #include "names.h"
@@ -127,7 +128,8 @@ static enum entry enter(bool may_wait)
     for (int tries = 0; !atomic_compare_exchange_strong(&owner, &holder, self); holder = 0) {
         if (holder == self)
             return NESTED;
-        if (holder >> 32 != self >> 32) { /* inherited through a fork */
+        if (holder >> 32 != self >> 32 && /* inherited through a fork */
+            fks_guard(FKS_GUARD_THREADS)) {
             bool forked_inside = (uint32_t)holder == (uint32_t)self;
             if (!atomic_compare_exchange_strong(&owner, &holder, self))
                 continue;
@@ -199,7 +201,7 @@ static void report(const struct fks_subscriber *subscriber, const char *event,
 
 static int verdict_of(const struct fks_subscriber *subscriber)
 {
-    return fks_verdict_of(subscriber->on_error, subscriber->event, in_use.setup->cannot);
+    return (int)fks_verdict_of(subscriber->on_error, subscriber->event, in_use.setup->cannot);
 }
 
 /* How a firing goes. */

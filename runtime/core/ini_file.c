@@ -11,6 +11,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "guards.h"
 #include "settings_text.h"
 
 #define LARGEST_INI (256u * 1024 * 1024)
@@ -71,7 +72,7 @@ static int check_text(struct fks_ini_text *text, const char *path, struct fks_er
             return fks_fail(error, FORKSAFE_EINI,
                             "%s:%d: is not UTF-8 from byte 0x%02x on; save it as UTF-8", path, line,
                             (unsigned char)*from);
-        if (!*from)
+        if (!*from && fks_guard(FKS_GUARD_INI))
             return fks_fail(error, FORKSAFE_EINI, "%s:%d: has a NUL byte; an ini is text", path,
                             line);
         bool pair = *from == '\r' && from + 1 < text->end && from[1] == '\n';

@@ -28,7 +28,7 @@ static uint32_t peer_in(struct nlmsghdr *answer)
         answer->nlmsg_len < NLMSG_LENGTH(sizeof(struct unix_diag_msg)))
         return 0;
     struct unix_diag_msg *told = NLMSG_DATA(answer);
-    int left = (int)(answer->nlmsg_len - NLMSG_LENGTH(sizeof *told));
+    int64_t left = (int64_t)(answer->nlmsg_len - NLMSG_LENGTH(sizeof *told));
     for (struct rtattr *part = (struct rtattr *)(told + 1); RTA_OK(part, left);
          part = RTA_NEXT(part, left))
         if (part->rta_type == UNIX_DIAG_PEER && RTA_PAYLOAD(part) >= sizeof(uint32_t))

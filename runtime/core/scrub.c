@@ -10,6 +10,8 @@
 #include <string.h>
 #include <strings.h>
 
+#include "guards.h"
+
 #define SHORTEST 5 /* "true", "80", "main" would make every text unreadable */
 
 struct secret {
@@ -148,6 +150,8 @@ void fks_scrub_destroy(struct fks_scrub *scrub)
 
 static const struct secret *secret_at(const struct fks_scrub *scrub, const char *text, size_t left)
 {
+    if (!fks_guard(FKS_GUARD_SECRETS))
+        return NULL;
     for (size_t i = 0; scrub && i < scrub->count; i++)
         if (scrub->secrets[i].length <= left &&
             !memcmp(scrub->secrets[i].text, text, scrub->secrets[i].length))
@@ -169,7 +173,7 @@ size_t fks_scrub_text(const struct fks_scrub *scrub, const char *text, size_t le
         if (secret)
             used += (size_t)sprintf(out + used, "<%s>", secret->name);
         else
-            out[used++] = text[at] ? text[at] : ' ';
+            out[used++] = (char)(text[at] ? text[at] : ' ');
         at += secret ? secret->length : 1;
     }
     out[used] = '\0';

@@ -8,6 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "guards.h"
+
 #define CHUNK_SIZE (64u * 1024)
 
 struct fks_store_chunk {
@@ -35,7 +37,7 @@ void *fks_store_take(struct fks_store *store, size_t size)
     if (!newest || newest->size - newest->used < size) {
         bool alone = size > CHUNK_SIZE / 4;
         struct fks_store_chunk *chunk = create_chunk(alone ? size : CHUNK_SIZE);
-        if (!chunk)
+        if (!chunk && fks_guard(FKS_GUARD_NO_MEMORY))
             return NULL;
         /* What is large gets a chunk of its own behind the newest, which may have room left. */
         struct fks_store_chunk **place = alone && newest ? &newest->older : &store->newest;

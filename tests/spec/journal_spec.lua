@@ -551,11 +551,14 @@ describe("the file of a journal", function()
     assert.same({ journal.EJOURNAL, 1 }, { code, (line:find("forksafe.journal_group", 1, true)) })
   end)
 
-  it("keeps no descriptor open, and is all there on the disk", function()
+  it("keeps no descriptor open, and has its tables and the slots of 64 processes on the disk", function()
     local before = support.fds(unistd.getpid())
     local j = journal.open()
     assert.same(before, support.fds(unistd.getpid()))
     local st = stat.stat(j:path())
+    assert.truthy(st.st_blocks * 512 >= st.st_size - (1024 - 64) * 4096)
+    local k = journal.open { instance = "small", max_workers = 64 }
+    st = stat.stat(k:path())
     assert.truthy(st.st_blocks * 512 >= st.st_size)
   end)
 
@@ -788,6 +791,28 @@ describe("the file of a journal", function()
     end)
     assert.equal(1, j:read_mapped().subscribers[1].outcomes.ok)
     assert.same({}, require("support.files").all_files(full))
+  end)
+
+  it("gets the blocks of further slots when they are claimed; on a file system that is full by then, those of the dead are taken", function()
+    local place = support.tmpdir()
+    support.must_run { "mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", place }
+    support.defer(function()
+      support.must_run { "umount", "-l", place } -- it is mapped here
+    end)
+    local j, s = open { runtime_dir = place }
+    local function run_in_children(count)
+      for _ = 1, count do
+        journal.done(function()
+          j:run(s, WORKER)
+        end)
+      end
+    end
+    run_in_children(66)
+    assert.equal(66, #j:read().processes)
+    support.run { "/bin/sh", "-c", 'cat /dev/zero >"$1/filler"', "sh", place }
+    run_in_children(4)
+    local object = j:read()
+    assert.same({ 66, 0, 70 }, { #object.processes, object.masters[1].slots_refused, object.subscribers[1].outcomes.ok })
   end)
 
   it("that would be larger than the process may make one is a line and no signal", function()

@@ -23,7 +23,6 @@
 #define THREADS 4
 #define LARGEST 65536 /* bytes of a file that may not grow */
 
-extern char **environ;
 extern int forksafe_ready(void) __attribute__((weak));
 
 static pid_t children[MANY];
@@ -235,7 +234,7 @@ static void wait_by(const char *call, const char *how)
         struct pollfd one = {.fd = ends[0], .events = POLLIN};
         close(ends[1]);
         if (!strcmp(call, "recvmsg"))
-            recvmsg(ends[0], &message, 0);
+            (void)!recvmsg(ends[0], &message, 0);
         else if (!strcmp(call, "recvfrom"))
             recvfrom(ends[0], &byte, 1, 0, NULL, NULL);
         else if (!strcmp(call, "readv"))
