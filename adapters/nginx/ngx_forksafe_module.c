@@ -30,13 +30,22 @@ static bool begun;         /* this is a server: a master at its first fork, or a
 static bool serving;       /* and it has an ini: events are fired */
 static ngx_int_t numbered; /* workers that the master has forked since it read its configuration */
 
+/* Of a slot of ngx_processes. */
+struct worker {
+    pid_t pid; /* 0: none whose end is still to be told */
+    int number;
+};
+
 /* Shared by all: written by workers, read in the master. */
 static struct {
-    struct {
-        pid_t pid; /* of the worker in this slot of ngx_processes, its end still to be told; or 0 */
-        int number;
-    } workers[NGX_MAX_PROCESSES];
+    struct worker workers[NGX_MAX_PROCESSES];
 } * shared;
+
+/* Master: for which slots it has forked a worker, and who was there before. */
+static struct {
+    int number; /* 0: for none */
+    pid_t before;
+} expected[NGX_MAX_PROCESSES];
 
 static void write_log(void *data, enum forksafe_log_level level, const char *line)
 {
@@ -135,18 +144,29 @@ static void open_forksafe(ngx_cycle_t *cycle)
     emit(reload ? FORKSAFE_RELOAD : FORKSAFE_MASTER_READY, (struct forksafe_occasion){0});
 }
 
+/* Who works in a slot: what the worker has told of itself or, where it ended before it could, the
+ * process that was forked there for one. */
+static struct worker worker_in(ngx_int_t slot)
+{
+    pid_t forked = ngx_processes[slot].pid;
+    if (shared->workers[slot].pid || !expected[slot].number || forked == expected[slot].before)
+        return shared->workers[slot];
+    return (struct worker){.pid = forked, .number = expected[slot].number};
+}
+
 /* Tells the ends of workers that the master has reaped since it was here last: it keeps their
  * status until their slot is used again. */
 static void look_for_ends(void)
 {
     for (ngx_int_t slot = 0; serving && slot < NGX_MAX_PROCESSES; slot++) {
         const ngx_process_t *process = &ngx_processes[slot];
-        pid_t pid = shared->workers[slot].pid;
-        if (!pid || (process->pid == pid && !process->exited))
+        const struct worker worker = worker_in(slot);
+        if (worker.pid <= 0 || (process->pid == worker.pid && !process->exited))
             continue;
         shared->workers[slot].pid = 0;
+        expected[slot].number = 0;
         int status = process->status;
-        struct forksafe_occasion end = {.worker = shared->workers[slot].number, .child_pid = pid};
+        struct forksafe_occasion end = {.worker = worker.number, .child_pid = worker.pid};
         end.child_exit = WIFEXITED(status) ? WEXITSTATUS(status) : -1;
         end.child_signal = WIFSIGNALED(status) ? WTERMSIG(status) : 0;
         emit(FORKSAFE_CHILD_EXIT, end);
@@ -190,6 +210,8 @@ static void before_fork(void)
         open_forksafe((ngx_cycle_t *)ngx_cycle);
     look_for_ends();
     int worker = next_worker(core->worker_processes);
+    expected[ngx_process_slot].number = worker;
+    expected[ngx_process_slot].before = ngx_processes[ngx_process_slot].pid;
     if (worker)
         emit(FORKSAFE_PRE_FORK, (struct forksafe_occasion){.worker = worker});
 }

@@ -232,7 +232,7 @@ __attribute__((noinline)) enum fks_limits_end fks_limits_call(struct fks_limits 
     struct fks_limits *const volatile kept = run; /* across the jump */
     int *const volatile kept_status = status;
     struct fks_limits_frame frame;
-    run->frame = &frame;
+    run->frame = &frame; /* cppcheck-suppress autoVariables; used only while this call runs */
     if (__builtin_setjmp(frame.landing)) {
         kept->landed = true;
         *kept_status = LUA_ERRRUN;

@@ -41,7 +41,7 @@ static int role_word(int32_t role)
 static void set_integer(lua_State *L, enum field field, lua_Integer value)
 {
     lua_pushvalue(L, lua_upvalueindex((int)field)); // table name
-    lua_pushinteger(L, value);                 // table name value
+    lua_pushinteger(L, value);                      // table name value
     lua_rawset(L, -3);
 }
 

@@ -37,11 +37,6 @@ local function by_name(object)
   return found
 end
 
--- How many ends must be told: all. nginx's module knows a worker from its first event on; of one killed before, there is no end.
-local function least_ends(container, object, kills)
-  return container == "nginx" and by_name(object).postfork.begun - 3 or kills
-end
-
 local function assert_agrees(object, kills)
   local post = by_name(object).postfork
   assert.equal(3 + kills, by_name(object)["say PreFork"].outcomes.ok)
@@ -64,9 +59,9 @@ describe("promise 10: a real server", function()
       servers.assert_serves(server)
       local object = support.eventually("each end is counted", function()
         local one = support.debug(server.ini)
-        return one.masters[1].exits.signal >= least_ends(container, one, kills) and one, one.masters[1].exits
+        return one.masters[1].exits.signal >= kills and one, one.masters[1].exits
       end, 20)
-      assert.is_true(object.masters[1].exits.signal <= kills)
+      assert.equal(kills, object.masters[1].exits.signal)
       assert_agrees(object, kills)
     end)
   end
