@@ -233,7 +233,10 @@ for _, container in ipairs(containers) do
       it("= stop_server at " .. event .. " ends the server in order", function()
         local server = start(container, failing({ event }, "stop_server"))
         cause(container, server, event)
-        assert.same({ "exited", container.status(event) }, { server:wait(15) }, server:output())
+        local how, status = server:wait(15)
+        -- Python may drop what gunicorn raises to stop, where its SIGCHLD comes in a callback of the fork: then it gets a TERM.
+        local dropped = server:output():find("Exception ignored in", 1, true)
+        assert.same({ "exited", dropped and 0 or container.status(event) }, { how, status }, server:output())
         assert.equal(1, #servers.said(server, "Shutdown"), server:output())
         if container.late then
           support.eventually("the last workers have gone", function()
@@ -241,7 +244,7 @@ for _, container in ipairs(containers) do
           end)
         end
         assert.same({}, support.orphans())
-        assert.is_nil(server:output():find "Traceback")
+        assert.is_nil(not dropped and server:output():find "Traceback" or nil)
       end)
     end
   end)

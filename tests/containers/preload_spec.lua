@@ -132,7 +132,9 @@ describe("forksafe run with a plain program", function()
 
   it("takes what a master becomes by daemon(3) for another master", function()
     local server = run { "workers:2", "release", "reap", "daemon", "workers:3", "release", "reap" }
-    local master = told(server, "daemon")[1]
+    local master = support.eventually("the daemon", function()
+      return told(server, "daemon")[1], server:output()
+    end)
     support.adopt(master):wait(10)
     assert.same(told(server, "worker"), pids_in(said(server, "PostFork")), server:output())
     assert.same(servers.sorted { server.pid, master }, pids_in(said(server, "MasterReady")))

@@ -236,6 +236,7 @@ def _obey(worker, verdict):
         sys.exit(Arbiter.WORKER_BOOT_ERROR)
     if verdict == STOP:
         time.sleep(0.5)  # the master is about to end this one
+        os.kill(worker.ppid, signal.SIGTERM)  # unless Python dropped its HaltServer, raised in a callback of its own fork
     sys.exit(1)
 
 
