@@ -204,12 +204,10 @@ int main(int argc, char **argv)
     size_t count = argc > 2 ? strtoul(argv[1], NULL, 10) : 0;
     const char *mode = argc > 2 ? argv[2] : "";
     void (*work)(void) = NULL;
-    if (!strcmp(mode, "bare"))
+    if (!strcmp(mode, "bare") || (!strcmp(mode, "open") && open_lua(NULL)))
         work = nothing;
     else if (!strcmp(mode, "pages") && argc == 6 && open_pages(argv + 3))
         work = touch_pages;
-    else if (!strcmp(mode, "open") && open_lua(NULL))
-        work = nothing;
     else if (!strcmp(mode, "lua") && argc == 4 && open_lua(argv[3]))
         work = call_hook;
     if (!work || !count) {
