@@ -149,7 +149,7 @@ analyse_c() { # other systems' headers are not here, and what is tested on this 
 tidy_c() { # some warnings are GCC's alone. Not the fuzzers: tests/fuzz/run.sh builds them, with flags that are not in this build
     sources 'runtime/*.c' 'adapters/*.c' 'tests/*.c' | grep -v '^tests/fuzz/' |
         xargs -P "$(nproc)" -n 4 clang-tidy --quiet -p "$build" --extra-arg=-Wno-unknown-warning-option \
-            "--extra-arg=$(pkg-config --cflags luajit)" 2> >(grep -v ' generated\.$' >&2)
+            "--extra-arg=-I$(pkg-config --variable=includedir luajit)" 2> >(grep -v ' generated\.$' >&2)
 }
 
 check_sources() {
