@@ -166,10 +166,12 @@ static void collect(struct fks_vm *vm)
     fks_arena_hold(vm->arena, true);
 }
 
-/* LuaJIT would not collect before memory ends. */
-static bool is_nearly_full(const struct fks_vm *vm)
+/* Whether a run has filled most of the memory: LuaJIT would not collect before it ends. What had
+ * been full before is not collected after each run: that would copy all of it in every child. */
+static bool has_filled(const struct fks_vm *vm, size_t used_before)
 {
-    return fks_arena_used(vm->arena) > (size_t)vm->spec->config->memory_limit / 4 * 3;
+    size_t limit = (size_t)vm->spec->config->memory_limit, used = fks_arena_used(vm->arena);
+    return used > limit / 4 * 3 && used > used_before + limit / 8;
 }
 
 /* After an error while it ran: nothing of the script is left, its names are free. */
@@ -390,6 +392,7 @@ enum forksafe_outcome fks_vm_call(struct fks_vm *vm, const struct fks_subscriber
 {
     lua_State *L = vm->L;
     int status;
+    size_t used_before = fks_arena_used(vm->arena);
     lua_rawgeti(L, LUA_REGISTRYINDEX, subscriber->function);
     lua_rawgeti(L, LUA_REGISTRYINDEX, vm->events[event]); // subscriber event
     enum fks_limits_end end = fks_limits_call(&vm->limits, 1, FKS_VM_TRACEBACK,
@@ -399,7 +402,8 @@ enum forksafe_outcome fks_vm_call(struct fks_vm *vm, const struct fks_subscriber
         return FORKSAFE_OUTCOME_TIMEOUT;
     }
     *text = status ? take_error(vm) : fks_limits_text(end);
-    if (status == LUA_ERRMEM || is_nearly_full(vm)) /* make room for those that come after */
+    if (status == LUA_ERRMEM ||
+        has_filled(vm, used_before)) /* make room for those that come after */
         collect(vm);
     if (!status) /* stopped all the same: a pcall was the last thing it did, and kept the error */
         return end == FKS_RUN_STOPPED ? FORKSAFE_OUTCOME_TIMEOUT : FORKSAFE_OUTCOME_OK;

@@ -5,22 +5,7 @@
  */
 #include <forksafe/forksafe.h>
 
-#include <sys/resource.h>
-#include <time.h>
-
-static double now(void)
-{
-    struct timespec time;
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    return (double)time.tv_sec * 1e6 + (double)time.tv_nsec / 1e3;
-}
-
-static double faults(void)
-{
-    struct rusage usage;
-    getrusage(RUSAGE_SELF, &usage);
-    return (double)usage.ru_minflt;
-}
+#include "spent.h"
 
 /* The container's log, which is not ours to measure. */
 void drop_line(void *data, enum forksafe_log_level level, const char *line);

@@ -22,10 +22,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/resource.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
+
+#include "spent.h"
 
 #define PAGE   ((size_t)4096)
 #define WINDOW ((size_t)65536) /* that much of a file the kernel maps around a fault */
@@ -53,20 +53,6 @@ static struct {
 struct sample {
     double lifetime, in_child, faults;
 };
-
-static double now(void)
-{
-    struct timespec time;
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    return (double)time.tv_sec * 1e6 + (double)time.tv_nsec / 1e3;
-}
-
-static double faults(void)
-{
-    struct rusage usage;
-    getrusage(RUSAGE_SELF, &usage);
-    return (double)usage.ru_minflt;
-}
 
 static bool open_lua(const char *script)
 {

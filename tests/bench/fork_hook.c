@@ -11,10 +11,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/resource.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
+
+#include "spent.h"
 
 enum arm { BARE, HOOK, ARMS };
 
@@ -27,20 +27,6 @@ struct sample {
 
 static const struct forksafe_fork_point points[] = {{FORKSAFE_PRE_FORK, 0, "pre_fork"},
                                                     {FORKSAFE_POST_FORK, 0, "post_fork"}};
-
-static double now(void)
-{
-    struct timespec time;
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    return (double)time.tv_sec * 1e6 + (double)time.tv_nsec / 1e3;
-}
-
-static double faults(void)
-{
-    struct rusage usage;
-    getrusage(RUSAGE_SELF, &usage);
-    return (double)usage.ru_minflt;
-}
 
 static double private_dirty(void)
 {
