@@ -15,6 +15,7 @@
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/../examples/setup.sh"
 cd "$root"
+. tests/support/places.sh
 
 packages_for_servers=(uwsgi-core uwsgi-plugin-python3 python3-uwsgidecorators gunicorn nginx python3-pyramid
     python3-pastedeploy python3-plaster-pastedeploy python3-django python3-django-debug-toolbar)
@@ -37,11 +38,13 @@ packages_for_fuzz=(clang libclang-rt-14-dev llvm) # tests/fuzz/run.sh
 packages_for_newest=(python3-venv python3-dev) # uWSGI of PyPI is built here
 newest_from_pypi=(uwsgi gunicorn 'celery[redis]' gevent eventlet pyramid-debugtoolbar pyramid-forksafe django django-debug-toolbar) # newer than what Debian has of them
 
-spec_seconds=600 # how long one spec file may take
+spec_seconds=600       # how long one spec file may take
+at_once=$(($(nproc) + 1)) # spec files that run beside each other: they wait for servers, most of the time
 options=(-DFORKSAFE_TESTS=ON -DFORKSAFE_UWSGI=ON -DFORKSAFE_PYTHON=ON -DFORKSAFE_RUBY=ON -DFORKSAFE_NGINX=ON -DFORKSAFE_APACHE=ON -DFORKSAFE_WERROR=ON -DFORKSAFE_SANITIZE=)
 
 passed=0
 failed=0
+tasks=0
 newest=
 long=
 guards=
@@ -72,6 +75,7 @@ words=("$@")
 # However this ends, the last line tells how many.
 finish() {
     local status=$?
+    end_started
     [ -z "${scratch-}" ] || as_root rm -rf "$scratch"
     if [ -z "${complete-}" ]; then
         failed=$((failed + 1))
@@ -164,27 +168,27 @@ check_sources() {
     check "clang-tidy finds nothing" tidy_c
 }
 
-# One spec file in a busted of its own, bounded in time, as root: servers under test change their user.
+# One spec file in a busted of its own, bounded in time, as root: servers under test change their user. What it is worth goes to the
+# file "result" of a directory of its own: "PASSED FAILED". run_spec SPEC DIRECTORY
 run_spec() {
-    local spec=$1 status=0 result
+    local spec=$1 place=$2 status=0
+    mkdir -p "$place" && chmod 755 "$place"
     printf '\n%s\n' "$spec"
-    rm -f "$scratch/result"
-    [ -z "$sanitize" ] || can_follow "$spec" || return 0
-    as_root env TMPDIR="$scratch" FORKSAFE_BUILD="$build" FORKSAFE_TEST_RESULT="$scratch/result" \
+    if [ -n "$sanitize" ]; then
+        can_follow "$spec" "$place" || { echo "0 0" >"$place/result" && return; }
+    fi
+    as_root env TMPDIR="$place" FORKSAFE_BUILD="$build" FORKSAFE_TEST_RESULT="$place/result" \
         FORKSAFE_LONG="${long:+1}" FORKSAFE_PROMISES="$scratch/promises" \
         PATH="$PATH" LC_ALL="$LC_ALL" timeout --foreground -k 10 "$spec_seconds" \
         env "${sanitize_environment[@]}" /usr/bin/luajit /usr/bin/busted --output=support.report "${sanitize_left_out[@]}" "$spec" \
         </dev/null || status=$?
-    [ -z "$sanitize" ] || collect_reports "$spec"
-    if [ ! -s "$scratch/result" ]; then
+    if [ ! -s "$place/result" ]; then
         printf 'FAILED  %s ended with status %d before its end%s\n' "$spec" "$status" \
             "$([ "$status" -ne 124 ] || echo " (it took longer than $spec_seconds s)")"
-        failed=$((failed + 1))
-        return
+        rm -f "$place/result" # root's
+        echo "0 1" >"$place/result"
     fi
-    read -ra result <"$scratch/result"
-    passed=$((passed + result[0]))
-    failed=$((failed + result[1]))
+    [ -z "$sanitize" ] || collect_reports "$spec" "$place"
 }
 
 # Where nodejs is not Debian's, npm came with it, and Debian's excludes it.
@@ -264,12 +268,27 @@ specs_in() {
     done
 }
 
+# Adds up what the parts of a result tell: "PASSED FAILED" a line.
+add_results() {
+    local result
+    while read -ra result; do
+        passed=$((passed + result[0]))
+        failed=$((failed + result[1]))
+    done
+}
+
 run_specs() {
-    local spec
+    local spec number=$tasks
     [ $# -gt 0 ] || return 0
-    say "running $# spec files"
+    say "running $# spec files, $at_once at a time"
     for spec in "$@"; do
-        run_spec "$spec"
+        tasks=$((tasks + 1))
+        start "$tasks" run_spec "$spec" "$scratch/$tasks" # a short path: sockets lie below
+    done
+    for spec in "$@"; do
+        number=$((number + 1))
+        follow "$number"
+        add_results < <(cat "$scratch/$number/result"*)
     done
 }
 
@@ -326,7 +345,8 @@ build_forksafe "${options[@]}"
 install_playwright
 scratch=$(mktemp -d)
 chmod 755 "$scratch" # servers under test change their user
-[ -z "$sanitize" ] || prepare_sanitizer
+open_places "$at_once"
+[ "$sanitize" != valgrind ] || wrap_in_memcheck
 check_sources
 run_specs "${specs[@]}"
 run_newest_specs "${newest_specs[@]}"

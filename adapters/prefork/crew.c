@@ -117,8 +117,12 @@ static pid_t fork_worker(struct fks_crew *crew, int number)
 static pid_t start(struct fks_crew *crew, int number)
 {
     struct fks_crew_worker *worker = calloc(1, sizeof *worker);
-    if (!worker || fks_crew_emit(crew, FORKSAFE_PRE_FORK,
-                                 (struct forksafe_occasion){.worker = number}) != FORKSAFE_OK) {
+    if (!worker) {
+        fks_prefork_log("worker %d: cannot start: out of memory", number);
+        return -1;
+    }
+    if (fks_crew_emit(crew, FORKSAFE_PRE_FORK, (struct forksafe_occasion){.worker = number}) !=
+        FORKSAFE_OK) {
         free(worker);
         return -1;
     }

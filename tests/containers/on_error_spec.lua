@@ -206,7 +206,8 @@ for _, container in ipairs(containers) do
           causes.Reload(container, server)
           support.eventually("a reload begins anew", function() -- whole: uWSGI loses a signal to workers that are starting
             local fresh = alive(servers.of_generation(servers.said(server, "PostWorkerInit"), 2))
-            return servers.count(server:output(), "retires in 0%.0 s") >= 2 and fresh[1] and fresh[3], server:output()
+            return servers.count(server:output(), "retires in 0%.0 s") >= 2 and fresh[1] and fresh[3] -- and, before Celery is stopped:
+              and (not container.ready or servers.count(server:output(), container.ready) >= 2), server:output()
           end, 15)
         end
         servers.finish(server, container.quick or container.stop)

@@ -1,8 +1,8 @@
 -- SPDX-License-Identifier: MIT
 --
 -- Promises 3 and 11 in real servers: each call of libc that forksafe makes in a master or a worker (memory, files, maps, timers, signals,
--- processes) fails once, N rising until a run has no Nth call. The server still starts, serves and ends; the hooks ran, or a line says
--- why not. The short form takes a few of them.
+-- processes) fails once, N rising until a run has no Nth call, and each that asks for memory fails for good, with all after it. The
+-- server still starts, serves and ends; the hooks ran, or a line says why not. The short form takes a few of them.
 local posix = require "posix.errno"
 local failing = require "promises.failing"
 local promises = require "support.promises"
@@ -45,6 +45,13 @@ local function choose(faults, calls, part, parts)
   end
 end
 
+-- The first of them for good too.
+local function add_lasting(faults, count)
+  for i = 1, count do
+    table.insert(faults, { role = faults[i].role, number = faults[i].number, name = faults[i].name, site = faults[i].site, lasting = true })
+  end
+end
+
 local function inject(container, memory, part, parts)
   local master, worker, usual = calls_of(container)
   local faults = {}
@@ -53,12 +60,16 @@ local function inject(container, memory, part, parts)
     choose(faults, calls, part, parts)
     print(("        %s: %d calls of a %s: %s"):format(container, #calls, role, failing.told(calls)))
   end
+  local plain = #faults
   if promises.LONG and not SHORT_RUNS[container] then -- rising until a run has no such call
     for i = 1, memory and 0 or BEYOND do
       table.insert(faults, { role = "master", number = #master + i })
     end
   elseif promises.LONG then
     add_errors(faults)
+  end
+  if memory then
+    add_lasting(faults, promises.number(1, plain))
   end
   local met, failures = failing.inject(container, faults, usual)
   print(("        %s: %d faults, %d met, %d failures"):format(container, #faults, met, #failures))

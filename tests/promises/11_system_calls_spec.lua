@@ -11,6 +11,7 @@ local scripts = require "support.scripts"
 local support = require "support"
 
 local ERRORS = { "EINTR", "ENOSPC", "EMFILE", "EIO", "ENOMEM", "EACCES" }
+local AT_A_TIME = 4 -- servers beside each other
 local HOOK = { ["postfork.lua"] = "return function(event) forksafe.log.info('hook ran in %d', event.pid) end" }
 local TRACED = "trace=openat,read,newfstatat,statfs,fstatfs,mkdir,mkdirat,unlinkat,fallocate,mmap,fchown,fchmod,renameat2,flock,getdents64,"
   .. "readlink,readlinkat,faccessat2,fcntl,lseek,pread64,prlimit64"
@@ -99,78 +100,107 @@ local function end_tracer(server)
   end
 end
 
--- Runs `try` for each fault; how many met their call. try(fault) starts a server under strace with that fault, and returns the trace, the
--- log and what else shall hold (a function) where the fault was met.
-local function inject_all(what, calls, number, workers, try)
+-- strace's options for a fault.
+local function injection(fault)
+  return { "-e", "trace=" .. fault.call.name, "-e", ("inject=%s:error=%s:when=%d"):format(fault.call.name, fault.error, fault.call.number) }
+end
+
+-- A server for each fault, some beside each other. start(options) starts one under strace; judge(server, fault) waits for what comes
+-- of it, and returns the log where the fault was met.
+local function inject_all(what, calls, number, workers, start, judge)
   local list, hit = faults(calls, number), 0
-  for _, fault in ipairs(list) do
-    local log, met_it = try(fault, { "-e", "trace=" .. fault.call.name, "-e",
-      ("inject=%s:error=%s:when=%d"):format(fault.call.name, fault.error, fault.call.number) })
-    if met_it then
-      assert_told(log, workers, fault)
-      hit = hit + 1
+  for first = 1, #list, AT_A_TIME do
+    local batch = {}
+    for i = first, math.min(first + AT_A_TIME - 1, #list) do
+      table.insert(batch, { fault = list[i], server = start(injection(list[i])) })
+    end
+    for _, one in ipairs(batch) do
+      local log = judge(one.server, one.fault)
+      if log then
+        assert_told(log, workers, one.fault)
+        hit = hit + 1
+      end
     end
   end
   print(("        %s: %d calls of ours, %d faults, %d of them met"):format(what, #calls, #list, hit))
   assert.is_true(hit >= #list * 0.5)
 end
 
+-- argv with strace and its options in front, and where the trace will be.
+local function traced(options, argv)
+  local path = support.tmpdir() .. "/trace"
+  local all = { "/usr/bin/strace", "-f", "-y", "-qq", "-s", "16", "-o", path }
+  for _, list in ipairs { options, argv } do
+    for _, word in ipairs(list) do
+      table.insert(all, word)
+    end
+  end
+  return all, path
+end
+
+-- Two workers of `forksafe prefork`, which end by themselves.
+local function start_prefork(options)
+  local ini, directory = scripts.application(HOOK)
+  local argv, path = traced(options, { support.paths.command, "prefork", "--workers", "2", "--once", ini })
+  local server = support.spawn(argv)
+  server.directory, server.trace = directory, path
+  return server
+end
+
+local function judge_prefork(server, fault)
+  local how, code = server:wait(60)
+  if met(support.read(server.trace), server.directory) then
+    assert.same({ "exited", 0 }, { how, code }, name_of(fault) .. "\n" .. server:output())
+    return server:stderr()
+  end
+end
+
+-- The tracer is a grandchild: the server keeps its pid.
+local function start_in(container, options)
+  local wrap, path = traced(options, {})
+  table.insert(wrap, 2, "-D")
+  table.insert(wrap, 3, "-I2")
+  local server = servers.start(container, { hooks = HOOK, wrap = wrap })
+  server.trace = path
+  return server
+end
+
+local function judge_server(server, fault)
+  support.eventually("the fault", function()
+    local text = support.read(server.trace) or ""
+    return text:find("(INJECTED)", 1, true) or #said.said(server, "PostFork") == 3 or not server:alive()
+  end, 20)
+  end_tracer(server)
+  local met_it = met(support.read(server.trace) or "", server.directory)
+  if met_it then
+    servers.assert_serves(server)
+    support.eventually("it is told", function()
+      return pcall(assert_told, said.log(server), 3, fault)
+    end)
+  end
+  local log = said.log(server)
+  assert.is_true(server:stop() or not met_it)
+  return met_it and log
+end
+
 describe("promise 11: with every system call failing,", function()
   promises.it(11, { "prefork", "library" }, "forksafe prefork starts its workers, says what failed and ends well", function()
-    local ini, directory = scripts.application(HOOK)
-    local path = directory .. "/trace"
-    local function run(options)
-      local argv = { "/usr/bin/strace", "-f", "-y", "-qq", "-s", "16", "-o", path, timeout = 60 }
-      for _, list in ipairs { options, { support.paths.command, "prefork", "--workers", "2", "--once", ini } } do
-        for _, word in ipairs(list) do
-          table.insert(argv, word)
-        end
-      end
-      return support.run(argv), support.read(path)
-    end
-    local result, text = run { "-e", TRACED }
-    assert.equal(2, said.count(result.stderr, "hook ran in"), result.stderr)
-    inject_all("forksafe prefork", own_calls(text, directory), promises.number(1, 6), 2, function(fault, options)
-      local faulty, trace = run(options)
-      if met(trace, directory) then
-        assert.equal(0, faulty.code, name_of(fault) .. "\n" .. faulty.output)
-        return faulty.stderr, true
-      end
-    end)
+    local server = start_prefork { "-e", TRACED }
+    server:wait(60)
+    assert.equal(2, said.count(server:stderr(), "hook ran in"), server:output())
+    local calls = own_calls(support.read(server.trace), server.directory)
+    inject_all("forksafe prefork", calls, promises.number(1, 6), 2, start_prefork, judge_prefork)
   end)
 
   for _, container in ipairs(promises.LONG and { "uwsgi", "gunicorn", "nginx", "preload" } or {}) do
     promises.it(11, container, container .. " serves, and says what failed", function()
-      local path = support.tmpdir() .. "/trace"
-      local function start(options)
-        support.remove(path) -- not to be taken for the trace of this one
-        local wrap = { "/usr/bin/strace", "-D", "-I2", "-f", "-y", "-qq", "-s", "16", "-o", path }
-        for _, word in ipairs(options) do
-          table.insert(wrap, word)
-        end
-        return servers.start(container, { hooks = HOOK, wrap = wrap })
-      end
-      local server = start { "-e", TRACED }
+      local server = start_in(container, { "-e", TRACED })
       servers.wait_started(server)
       server:stop()
-      inject_all(container, own_calls(support.read(path), server.directory), 1, 3, function(fault, options)
-        local faulty = start(options)
-        support.eventually("the fault", function()
-          local text = support.read(path) or ""
-          return text:find("(INJECTED)", 1, true) or #said.said(faulty, "PostFork") == 3 or not faulty:alive()
-        end, 20)
-        end_tracer(faulty)
-        local met_it = met(support.read(path) or "", faulty.directory)
-        if met_it then
-          servers.assert_serves(faulty)
-          support.eventually("it is told", function()
-            return pcall(assert_told, said.log(faulty), 3, fault)
-          end)
-        end
-        local log = said.log(faulty)
-        assert.is_true(faulty:stop() or not met_it)
-        return log, met_it
-      end)
+      local function start(options)
+        return start_in(container, options)
+      end
+      inject_all(container, own_calls(support.read(server.trace), server.directory), 1, 3, start, judge_server)
     end)
   end
 end)

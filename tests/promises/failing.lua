@@ -4,6 +4,7 @@
 -- (failing_calls.c is preloaded). Which calls there are is read from a run in which none fails. Runs in the test process.
 local assert = require "luassert"
 local fpm = require "support.fpm"
+local promises = require "support.promises"
 local servers = require "promises.servers"
 local said = require "support.server"
 local support = require "support"
@@ -13,7 +14,7 @@ local M = {}
 local MODULE = support.paths.build .. "/tests/promises/failing_calls.so"
 local PATIENCE = 40 -- seconds: a worker that could not be told to end is killed after 30
 local MOST_LINES = 4 -- that one fault may make
-local AT_A_TIME = 4 -- servers that run beside each other
+local AT_A_TIME = promises.number(4, 8) -- servers that run beside each other
 
 -- The second takes so much memory that it is watched by a timer.
 local HOOKS = {
@@ -27,12 +28,26 @@ local HOOKS = {
 ---@field name string the function
 ---@field site string where it is called: "libforksafe.so.0+0x1234"
 ---@field error integer? an errno; nil: the usual one of the function
+---@field lasting boolean? from this call on there is no memory, in the workers neither
+
+-- What asks for memory.
+local MEMORY = { malloc = true, calloc = true, realloc = true, reallocarray = true, strdup = true, strndup = true, asprintf = true,
+  open_memstream = true, mmap = true, mmap64 = true }
+
+local function names_of(set)
+  local names = {}
+  for name in pairs(set) do
+    table.insert(names, name)
+  end
+  return (" %s "):format(table.concat(names, " "))
+end
 
 -- The environment of a server in which this call fails, and the file in which that is written down. No number: none, all are written.
 local function environment(container, fault)
   local path = support.write(support.tmpdir() .. "/calls", "", tonumber("666", 8))
   return { LD_PRELOAD = MODULE, FAILING_CALLS = ("%s:%d:%s"):format(fault.role or "master", fault.number or 0, path),
-    FAILING_CALLS_ERROR = fault.error and tostring(fault.error), FAILING_CALLS_COMMAND = container == "prefork" and "1" or nil }, path
+    FAILING_CALLS_ERROR = fault.error and tostring(fault.error), FAILING_CALLS_LASTING = fault.lasting and names_of(MEMORY),
+    FAILING_CALLS_COMMAND = container == "prefork" and "1" or nil }, path
 end
 
 -- What is no server of servers.start; each with how it is started, and how it is asked.
@@ -121,9 +136,6 @@ function M.calls(container)
   return lists.master, lists.worker, set_of(complaints(said.log(server), {}))
 end
 
-local MEMORY = { malloc = true, calloc = true, realloc = true, reallocarray = true, strdup = true, strndup = true, asprintf = true,
-  open_memstream = true, mmap = true, mmap64 = true }
-
 --- Those of the calls that ask for memory, or those that do not.
 ---@param calls Fault[]
 ---@param memory boolean
@@ -156,8 +168,8 @@ end
 
 local function name_of(server, fault)
   local met = read_calls(server.calls)[1] or fault
-  return ("%s: call %d of the %s, %s of %s, error %s"):format(server.container, fault.number, fault.role, met.name, met.site,
-    fault.error or "as usual")
+  return ("%s: call %d of the %s, %s of %s, error %s%s"):format(server.container, fault.number, fault.role, met.name, met.site,
+    fault.error or "as usual", fault.lasting and ", for good" or "")
 end
 
 -- Whether the hook ran in three workers, as the log or the journal tells, or a line says why not.
@@ -169,19 +181,24 @@ local function is_told(server, usual)
   return #support.pids_of(support.debug(server.ini, { previous = not server:alive() }), "ApplicationPostFork") >= 3
 end
 
--- Whether it is a master of ours that said why it does not start.
-local function refused(server)
-  return server.container == "prefork" and not server:alive() and server.how == "exited" and server.code ~= 0
-    and said.count(said.log(server), "hook ran in") == 0 and said.count(said.log(server), "forksafe") > 0
+-- Whether it is a master of ours that said why it does not start, or why it has no workers: without memory for good it cannot.
+local function refused(server, fault)
+  if server.container ~= "prefork" or said.count(said.log(server), "hook ran in") > 0 then
+    return false
+  end
+  if server:alive() then
+    return fault.lasting and said.count(said.log(server), "cannot start: out of memory") > 0
+  end
+  return server.how == "exited" and server.code ~= 0 and said.count(said.log(server), "forksafe") > 0
 end
 
 -- What is wrong with a server that has met a fault; nil.
-local function look(server, usual)
+local function look(server, fault, usual)
   pcall(support.eventually, "it has forked, or ended", function()
-    return not server:alive() or said.count(said.log(server), "hook ran in") >= 3
+    return not server:alive() or #support.children(server.pid) >= 3
   end, 5)
-  if refused(server) then
-    return
+  if refused(server, fault) then
+    return server:alive() and not server:stop() and "it does not end" or nil
   end
   if not server:alive() and not server.ends then
     return "it has ended"
@@ -202,7 +219,7 @@ end
 
 -- Looks, ends the server, and reads its log: what is wrong, as a text; nil.
 local function judge(server, fault, usual)
-  local wrong = look(server, usual)
+  local wrong = look(server, fault, usual)
   server.stop_signal = "KILL"
   server:stop()
   local log = said.log(server)

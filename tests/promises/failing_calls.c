@@ -5,10 +5,11 @@
  * (11_system_calls_spec.lua); what others call goes through. The count is a process's own, and a
  * child begins at 0: so N is one of the master's calls or one of each worker's.
  *
- *   FAILING_CALLS=master|worker:N:FILE  N 0: none fails. FILE gets a line for each call (N 0) or
- * for the one that failed: "role N name object+offset" FAILING_CALLS_ERROR=NUMBER          instead
- * of the error of the table FAILING_CALLS_COMMAND=1             the command itself is forksafe's
- * too
+ * FAILING_CALLS=master|worker:N:FILE  N 0: none fails. FILE gets a line for each call (N 0) or
+ *                                     for the one that failed: "role N name object+offset"
+ * FAILING_CALLS_ERROR=NUMBER          instead of the error of the table
+ * FAILING_CALLS_LASTING=" NAME ... "  from the Nth on these fail for good, in children too
+ * FAILING_CALLS_COMMAND=1             the command itself is forksafe's too
  */
 #include <dlfcn.h>
 #include <errno.h>
@@ -172,7 +173,8 @@ static struct {
     bool worker, command;
     unsigned long at;
     int error;
-    const char *file; /* NULL: nothing is counted */
+    const char *file;    /* NULL: nothing is counted */
+    const char *lasting; /* names between blanks; NULL: one call fails */
 } plan;
 
 /* Where forksafe's objects are, and libc's. */
@@ -188,6 +190,7 @@ static void *(*next_dlopen)(const char *path, int flags);
 static pid_t process; /* whose count it is; 0: nobody has called yet */
 static bool is_worker;
 static atomic_ulong count;
+static atomic_bool is_for_good; /* the Nth call was made, here or in the parent */
 
 /* --- who calls --- */
 
@@ -266,6 +269,13 @@ static bool write_down(unsigned long number, const char *name, int place, const 
     return !strcmp(line, first);
 }
 
+static bool is_lasting(const char *name)
+{
+    char word[64];
+    snprintf(word, sizeof word, " %s ", name);
+    return strstr(plan.lasting, word) != NULL;
+}
+
 static bool fails(const void *caller, const char *name)
 {
     int place = plan.file ? our_place_of(caller) : -1, before = errno;
@@ -278,10 +288,13 @@ static bool fails(const void *caller, const char *name)
         count = 0;
     }
     unsigned long number = ++count;
+    if (is_for_good)
+        return is_lasting(name);
     if (plan.at && (is_worker != plan.worker || number != plan.at))
         return false;
     bool is_first = write_down(number, name, place, caller);
     errno = before;
+    is_for_good = plan.lasting && plan.at && is_first;
     return plan.at && is_first;
 }
 
@@ -354,6 +367,7 @@ __attribute__((constructor)) static void begin(void)
     next_dlopen = (__typeof__(next_dlopen))dlsym(RTLD_NEXT, "dlopen");
     plan.command = getenv("FAILING_CALLS_COMMAND") != NULL;
     plan.error = error ? atoi(error) : 0;
+    plan.lasting = getenv("FAILING_CALLS_LASTING");
     if (!text || sscanf(text, "%15[a-z]:%lu:%4095s", role, &plan.at, file) != 3)
         return;
     plan.worker = !strcmp(role, "worker");

@@ -50,22 +50,17 @@ tell_switch() {
     done
 }
 
-# Two switches at a time: each is one process after the other, which mostly waits. The rows come in the order of the numbers.
+# Each is one spec after the other, which mostly waits. The rows come in the order of the numbers.
 run_switches() {
-    local number running=() ready=0
+    local number
     [ $# -gt 0 ] || set -- $(judge numbers)
     echo
     say "with one guard off at a time:"
     for number in "$@"; do
-        if [ "${#running[@]}" -ge $((ready + 2)) ]; then
-            wait "${running[ready]}"
-            ready=$((ready + 1))
-        fi
-        run_switch "$number" &
-        running+=($!)
+        start "switch-$number" run_switch "$number"
     done
-    wait
     for number in "$@"; do
+        follow "switch-$number"
         tell_switch "$number"
     done
 }

@@ -37,14 +37,14 @@ runtime_of() {
     readlink -f "$(gcc -print-file-name="lib$1.so")"
 }
 
-# Options of ASan for programs of this name: "include_if_exists" reads them. look_for_leaks 0 or 1
+# Options of ASan for programs of this name: "include_if_exists" reads them. look_for_leaks DIRECTORY 0 or 1
 look_for_leaks() {
     local name
-    mkdir -p "$scratch/options"
+    mkdir -p "$1/options"
     for name in "${leak_checked[@]}"; do
-        echo "detect_leaks=$1" >"$scratch/options/$name"
+        echo "detect_leaks=$2" >"$1/options/$name"
     done
-    chmod -R a+rX "$scratch/options"
+    chmod -R a+rX "$1/options"
 }
 
 # Programs in a directory that looks like the build's, each as a script that starts memcheck with the real one.
@@ -65,10 +65,9 @@ EOF
     build=$wrapped
 }
 
-# What the specs find in their environment, as words for env(1).
-prepare_sanitizer() {
-    local log
-    reports=$scratch/reports
+# What a spec finds in its environment, as words for env(1): reports are written into a directory of its own.
+set_environment() {
+    local place=$1 reports=$1/reports log
     mkdir -p "$reports"
     chmod 1777 "$reports" # servers under test change their user
     log="log_path=$reports/$sanitize:log_exe_name=1"
@@ -76,7 +75,7 @@ prepare_sanitizer() {
     address)
         sanitize_environment=(
             "LD_PRELOAD=$(runtime_of asan):$(runtime_of ubsan):$build/tests/libundefined-log.so"
-            "ASAN_OPTIONS=$log:detect_leaks=0:verify_asan_link_order=0:allocator_may_return_null=1:quarantine_size_mb=16:suppressions=$root/tests/sanitize/address.supp:include_if_exists=$scratch/options/%b"
+            "ASAN_OPTIONS=$log:detect_leaks=0:verify_asan_link_order=0:allocator_may_return_null=1:quarantine_size_mb=16:suppressions=$root/tests/sanitize/address.supp:include_if_exists=$place/options/%b"
             "UBSAN_OPTIONS=log_path=$reports/undefined:log_exe_name=1:halt_on_error=1:print_stacktrace=1"
             "LD_LIBRARY_PATH=$build/runtime" # dlopen() is ASan's: it does not look where the object that calls it wants
             "LSAN_OPTIONS=suppressions=$root/tests/sanitize/leaks.supp:print_suppressions=0")
@@ -84,15 +83,12 @@ prepare_sanitizer() {
     thread)
         sanitize_environment=("TSAN_OPTIONS=$log:halt_on_error=1:die_after_fork=0:suppressions=$root/tests/sanitize/thread.supp:print_suppressions=0")
         ;;
-    valgrind)
-        sanitize_environment=("FORKSAFE_REPORTS=$reports")
-        wrap_in_memcheck
-        ;;
+    valgrind) sanitize_environment=("FORKSAFE_REPORTS=$reports") ;;
     esac
 }
 
 # What tests/sanitize/cannot says of a spec: tests that are left out as sanitize_left_out (options of busted), whether leaks are
-# looked for. Fails where the whole spec is left out.
+# looked for. Fails where the whole spec is left out. can_follow SPEC DIRECTORY
 can_follow() {
     local kind spec tests why leaks=1
     sanitize_left_out=()
@@ -108,18 +104,19 @@ can_follow() {
         *) sanitize_left_out+=("--filter-out=$tests") ;;
         esac
     done < <(grep -v '^#' tests/sanitize/cannot)
-    look_for_leaks "$leaks"
+    look_for_leaks "$2" "$leaks"
+    set_environment "$2"
 }
 
-# After each spec: every report is a failure, whoever made it, and is kept in the build directory.
+# After each spec: every report is a failure, whoever made it, and is kept in the build directory. collect_reports SPEC DIRECTORY
 collect_reports() {
-    local spec=$1 report kept=$sanitize_build/reports
+    local report kept=$sanitize_build/reports
     mkdir -p "$kept"
-    for report in "$reports"/*; do
+    for report in "$2"/reports/*; do
         [ -s "$report" ] || { rm -f "$report" && continue; }
-        printf 'REPORT  %s: %s\n' "$spec" "${report##*/}"
+        printf 'REPORT  %s: %s\n' "$1" "${report##*/}"
         head -n 40 "$report" | sed 's/^/        /'
-        failed=$((failed + 1))
+        echo "0 1" >>"$2/result.reports"
         mv -f "$report" "$kept/"
     done
 }
