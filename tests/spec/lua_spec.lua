@@ -252,6 +252,25 @@ describe("memory_limit", function()
       "forksafe.time_limit = 20s\n")
   end)
 
+  -- What nothing refers to is there until it is collected: the second subscriber looks whether that happened after the first.
+  local function is_collected_after(kept, body)
+    local result = test({ ["full.lua"] = "local keep, weak = {}, setmetatable({}, { __mode = 'v' })\n"
+      .. "for i = 1, " .. kept .. " do keep[i] = ('x'):rep(1000) .. i end\n"
+      .. "forksafe.subscribe('ApplicationPostFork', function() weak[1] = {} " .. body .. " end)\n"
+      .. "forksafe.subscribe('ApplicationPostFork', function() assert(keep[1]) print(weak[1] and 'kept' or 'collected') end)\n" },
+      "forksafe.memory_limit = 16M\nforksafe.time_limit = 20s\n", { "--event", "postfork" })
+    assert.equal(0, result.code, result.stderr)
+    return result.stderr:find("collected", 1, true) ~= nil
+  end
+
+  it("full of what is needed makes no run collect, which would copy all of that in every child", function()
+    assert.is_false(is_collected_after(13000, ""))
+  end)
+
+  it("that a run has nearly filled leaves room for the next", function()
+    assert.is_true(is_collected_after(8000, "local large = ('y'):rep(3e6)"))
+  end)
+
   it("that the settings do not fit into is told with what to do", function()
     local result = test({ ["postfork.lua"] = "return function() end" }, "forksafe.memory_limit = 1M\nbig = " .. ("x"):rep(3e6) .. "\n")
     assert.equal(1, result.code)
