@@ -195,7 +195,7 @@ end
 -- What is wrong with a server that has met a fault; nil.
 local function look(server, fault, usual)
   pcall(support.eventually, "it has forked, or ended", function()
-    return not server:alive() or #support.children(server.pid) >= 3
+    return not server:alive() or #support.children(server.pid) >= 3 or refused(server, fault)
   end, 5)
   if refused(server, fault) then
     return server:alive() and not server:stop() and "it does not end" or nil
