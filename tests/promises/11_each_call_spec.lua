@@ -2,7 +2,7 @@
 --
 -- Promises 3 and 11 in real servers: each call of libc that forksafe makes in a master or a worker (memory, files, maps, timers, signals,
 -- processes) fails once, N rising until a run has no Nth call, and each that asks for memory fails for good, with all after it. The
--- server still starts, serves and ends; the hooks ran, or a line says why not. The short form takes a few of them.
+-- server still starts, serves, reloads and ends; the hooks ran, or a line says why not. The short form takes a few of them.
 local posix = require "posix.errno"
 local failing = require "promises.failing"
 local promises = require "support.promises"
@@ -26,14 +26,6 @@ local function calls_of(container)
   return unpack(known[container])
 end
 
-local function add_errors(faults)
-  for i = 1, #faults do
-    for _, number in ipairs(ERRORS) do
-      table.insert(faults, { role = faults[i].role, number = faults[i].number, name = faults[i].name, site = faults[i].site, error = number })
-    end
-  end
-end
-
 -- Of these calls: all, or some that lie far from each other.
 local function choose(faults, calls, part, parts)
   if not calls[1] then
@@ -45,10 +37,25 @@ local function choose(faults, calls, part, parts)
   end
 end
 
+-- The same fault in another way: a field with its value.
+local function varied(fault, field, value)
+  local copy = { role = fault.role, number = fault.number, name = fault.name, site = fault.site, reload = fault.reload }
+  copy[field] = value
+  return copy
+end
+
+local function add_errors(faults)
+  for i = 1, #faults do
+    for _, number in ipairs(ERRORS) do
+      table.insert(faults, varied(faults[i], "error", number))
+    end
+  end
+end
+
 -- The first of them for good too.
 local function add_lasting(faults, count)
   for i = 1, count do
-    table.insert(faults, { role = faults[i].role, number = faults[i].number, name = faults[i].name, site = faults[i].site, lasting = true })
+    table.insert(faults, varied(faults[i], "lasting", true))
   end
 end
 
@@ -63,7 +70,7 @@ local function inject(container, memory, part, parts)
   local plain = #faults
   if promises.LONG and not SHORT_RUNS[container] then -- rising until a run has no such call
     for i = 1, memory and 0 or BEYOND do
-      table.insert(faults, { role = "master", number = #master + i })
+      table.insert(faults, { role = "master", number = #master + i, reload = master[#master].reload })
     end
   elseif promises.LONG then
     add_errors(faults)

@@ -28,6 +28,7 @@ local HOOKS = {
 ---@field name string the function
 ---@field site string where it is called: "libforksafe.so.0+0x1234"
 ---@field error integer? an errno; nil: the usual one of the function
+---@field reload boolean? it comes in a reload
 ---@field lasting boolean? from this call on there is no memory, in the workers neither
 
 -- What asks for memory.
@@ -49,6 +50,9 @@ local function environment(container, fault)
     FAILING_CALLS_ERROR = fault.error and tostring(fault.error), FAILING_CALLS_LASTING = fault.lasting and names_of(MEMORY),
     FAILING_CALLS_COMMAND = container == "prefork" and "1" or nil }, path
 end
+
+-- What makes a master load everything anew in the same process.
+local RELOADS = { prefork = "HUP", gunicorn = "HUP", nginx = "HUP", apache = "HUP", unicorn = "HUP" }
 
 -- What is no server of servers.start; each with how it is started, and how it is asked.
 local others = { ["php-fpm"] = { fpm.start, fpm.workers } }
@@ -90,6 +94,14 @@ local function read_calls(path)
   return calls
 end
 
+local function of_role(calls, role)
+  local list = {}
+  for _, call in ipairs(calls) do
+    table.insert(list, call.role == role and call or nil)
+  end
+  return list
+end
+
 -- Whether a line of ours is a hook's, or belongs to the line before it: the traceback of an error.
 local function is_no_complaint(line)
   return line:find "^hook ran in" or line:find "^%u%a+ pid=%d+ worker=" or line:find "^stack traceback:" or line:find "^%s"
@@ -118,19 +130,43 @@ local function set_of(lines)
   return set
 end
 
---- The calls that a server makes from its start to its end, where none fails: those of the master, and those of the worker that makes most.
+-- Waits until as many hooks have run as there are workers so far.
+local function wait_hooks(server, count)
+  support.eventually("all hooks ran", function()
+    return said.count(said.log(server), "hook ran in") >= count, said.log(server)
+  end)
+end
+
+-- Reloads a server, and waits until none of these workers answers any more.
+local function reload(server, pids)
+  server:signal(RELOADS[server.container])
+  support.eventually("workers after the reload", function()
+    for _, pid in ipairs(assert_serves(server)) do
+      if said.has(pids, pid) then
+        return nil, said.log(server)
+      end
+    end
+    return true
+  end, 20)
+end
+
+--- The calls that a server makes from its start to its end, with a reload where that is in the same process, where none fails: those of the master, and those of the worker that makes most.
 ---@return Fault[] master
 ---@return Fault[] worker
 ---@return table<string, boolean> usual the lines in which it complains all the same, without numbers
 function M.calls(container)
   local server = start(container, {})
-  assert_serves(server)
-  support.eventually("all hooks ran", function()
-    return said.count(said.log(server), "hook ran in") >= 3, said.log(server)
-  end)
+  local pids, before = assert_serves(server), math.huge
+  wait_hooks(server, 3)
+  if RELOADS[container] then
+    before = #of_role(read_calls(server.calls), "master")
+    reload(server, pids)
+    wait_hooks(server, 6)
+  end
   server:stop()
   local lists = { master = {}, worker = {} }
   for _, call in ipairs(read_calls(server.calls)) do
+    call.reload = call.role == "master" and call.number > before or nil
     lists[call.role][call.number] = lists[call.role][call.number] or call
   end
   return lists.master, lists.worker, set_of(complaints(said.log(server), {}))
@@ -172,13 +208,13 @@ local function name_of(server, fault)
     fault.error or "as usual", fault.lasting and ", for good" or "")
 end
 
--- Whether the hook ran in three workers, as the log or the journal tells, or a line says why not.
-local function is_told(server, usual)
-  local log = said.log(server)
-  if #complaints(log, usual) > 0 or said.count(log, "hook ran in") >= 3 then
-    return true
-  end
-  return #support.pids_of(support.debug(server.ini, { previous = not server:alive() }), "ApplicationPostFork") >= 3
+-- Waits until the hook ran in so many workers, as the log or the journal tells, or a line says why not.
+local function wait_told(server, usual, count)
+  support.eventually("hooks ran, or a line says why not", function()
+    local log = said.log(server)
+    return #complaints(log, usual) > 0 or said.count(log, "hook ran in") >= count
+      or #support.pids_of(support.debug(server.ini, { previous = not server:alive() }), "ApplicationPostFork") >= count
+  end, 10)
 end
 
 -- Whether it is a master of ours that said why it does not start, or why it has no workers: without memory for good it cannot.
@@ -204,10 +240,12 @@ local function look(server, fault, usual)
     return "it has ended"
   end
   local ok, message = pcall(function()
-    assert_serves(server)
-    support.eventually("hooks ran, or a line says why not", function()
-      return is_told(server, usual)
-    end, 10)
+    local pids = assert_serves(server)
+    wait_told(server, usual, 3)
+    if fault.reload then
+      reload(server, pids)
+      wait_told(server, usual, 6)
+    end
   end)
   if not ok then
     return tostring(message)
