@@ -160,7 +160,7 @@ local function start_in(container, options)
   local wrap, path = traced(options, {})
   table.insert(wrap, 2, "-D")
   table.insert(wrap, 3, "-I2")
-  local server = servers.start(container, { hooks = HOOK, wrap = wrap })
+  local server = servers.start(container, { hooks = HOOK, wrap = wrap, plain = true }) -- nobody else reads the ini
   server.trace = path
   return server
 end

@@ -217,15 +217,15 @@ local function wait_told(server, usual, count)
   end, 10)
 end
 
--- Whether it is a master of ours that said why it does not start, or why it has no workers: without memory for good it cannot.
+-- Whether it is a master of ours that said why it does not start, or why it starts no worker: without memory for good it cannot.
 local function refused(server, fault)
-  if server.container ~= "prefork" or said.count(said.log(server), "hook ran in") > 0 then
+  if server.container ~= "prefork" then
     return false
-  end
-  if server:alive() then
+  elseif server:alive() then
     return fault.lasting and said.count(said.log(server), "cannot start: out of memory") > 0
   end
-  return server.how == "exited" and server.code ~= 0 and said.count(said.log(server), "forksafe") > 0
+  return server.how == "exited" and server.code ~= 0 and said.count(said.log(server), "hook ran in") == 0
+    and said.count(said.log(server), "forksafe") > 0
 end
 
 -- What is wrong with a server that has met a fault; nil.
