@@ -2,7 +2,7 @@
  *
  * Functions of libc of which the Nth call made by forksafe fails: by its library, its modules,
  * LuaJIT and jansson, told by the address that the call returns to. Preloaded into real servers
- * (11_system_calls_spec.lua); what others call goes through. The count is a process's own, and a
+ * (faults.lua); what others call goes through. The count is a process's own, and a
  * child begins at 0: so N is one of the master's calls or one of each worker's.
  *
  * FAILING_CALLS=master|worker:N:FILE  N 0: none fails. FILE gets a line for each call (N 0) or
