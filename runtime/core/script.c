@@ -19,9 +19,10 @@
 #include "guards.h"
 #include "names.h"
 
-#define MOST_FILES 4096
-#define MOST_BYTES (4u << 20) /* of one file */
-#define MOST_DEPTH 8
+#define MOST_FILES   4096
+#define MOST_BYTES   (4u << 20) /* of one file */
+#define MOST_DEPTH   8
+#define MOST_FOLDERS 1024
 
 struct walk {
     struct fks_scripts *out;
@@ -31,10 +32,13 @@ struct walk {
     void *data;
     char trusted[PATH_MAX];      /* the directory found good last, with all above it */
     const struct folder *folder; /* being read; NULL: none */
+    unsigned folders;            /* read so far */
+    bool is_full;                /* no more modules are looked for, which was told */
 };
 
 /* A directory of scripts that is open, and where it really lies; "": that cannot be told. */
 struct folder {
+    const struct folder *above;
     int fd;
     char real[PATH_MAX];
 };
@@ -252,10 +256,12 @@ static int add_script(struct walk *walk, const char *directory, const char *belo
                       struct fks_error *error)
 {
     struct fks_scripts *out = walk->out;
-    if (out->count == MOST_FILES)
+    if (out->count == MOST_FILES) {
+        walk->is_full = true;
         return fks_fail(error, FORKSAFE_ESCRIPT,
                         "%s: more than %d Lua files; move what is no script elsewhere", directory,
                         MOST_FILES);
+    }
     if (out->count == walk->room) {
         size_t room = walk->room ? walk->room * 2 : 16;
         struct fks_script *grown = realloc(out->items, room * sizeof *grown);
@@ -317,13 +323,44 @@ static int read_folder(struct walk *walk, const char *directory, const char *bel
     return result;
 }
 
-static void open_folder(struct folder *folder, const char *directory)
+static void open_folder(struct folder *folder, const struct folder *above, const char *directory)
 {
     struct stat info;
+    folder->above = above;
     folder->fd = open(directory, O_PATH | O_DIRECTORY | O_CLOEXEC);
     if (folder->fd < 0 || fstat(folder->fd, &info) ||
         !real_path(folder->fd, directory, &info, folder->real))
         folder->real[0] = '\0';
+}
+
+/* Links may lead to a folder that they lie in, and folders to each other in many ways. */
+static int enter_folder(struct walk *walk, const struct folder *folder, const char *directory,
+                        struct fks_error *error)
+{
+    for (const struct folder *one = folder->above; one; one = one->above)
+        if (folder->real[0] && !strcmp(one->real, folder->real))
+            return fks_fail(error, FORKSAFE_ESCRIPT,
+                            "%s: a link to a folder that it lies in; not looked into", directory);
+    if (walk->folders++ < MOST_FOLDERS)
+        return 0;
+    walk->is_full = true;
+    return fks_fail(error, FORKSAFE_ESCRIPT,
+                    "%s: more than %d folders; move what has no modules elsewhere", directory,
+                    MOST_FOLDERS);
+}
+
+/* The scripts first: they have room, whatever lies in folders. */
+static int read_entries(struct walk *walk, const char *directory, const char *below, int depth,
+                        struct dirent *const *entries, int count, struct fks_error *error)
+{
+    int result = 0;
+    for (int i = 0; i < count && !result; i++)
+        if (is_lua_name(entries[i]->d_name))
+            result = add_script(walk, directory, below, entries[i]->d_name, error);
+    for (int i = 0; i < count && !result && !walk->is_full; i++)
+        if (!is_lua_name(entries[i]->d_name) && entries[i]->d_name[0] != '.')
+            result = read_folder(walk, directory, below, entries[i]->d_name, depth, error);
+    return result;
 }
 
 static int read_directory(struct walk *walk, const char *directory, const char *below, int depth,
@@ -339,22 +376,17 @@ static int read_directory(struct walk *walk, const char *directory, const char *
                                 "forksafe.scripts in the ini",
                         directory, strerror(errno));
     struct folder folder;
-    const struct folder *above = walk->folder;
-    int result = 0;
-    open_folder(&folder, directory);
+    open_folder(&folder, walk->folder, directory);
     walk->folder = &folder;
-    for (int i = 0; i < count; i++) {
-        const char *name = entries[i]->d_name;
-        if (!result && is_lua_name(name))
-            result = add_script(walk, directory, below, name, error);
-        else if (!result && name[0] != '.')
-            result = read_folder(walk, directory, below, name, depth, error);
-        free(entries[i]);
-    }
-    free(entries);
-    walk->folder = above;
+    int result = enter_folder(walk, &folder, directory, error);
+    if (!result)
+        result = read_entries(walk, directory, below, depth, entries, count, error);
+    walk->folder = folder.above;
     if (folder.fd >= 0)
         close(folder.fd);
+    for (int i = 0; i < count; i++)
+        free(entries[i]);
+    free(entries);
     return result;
 }
 

@@ -4,6 +4,7 @@
 local scripts = require "support.scripts"
 local support = require "support"
 local lfs = require "lfs"
+local unistd = require "posix.unistd"
 
 local test, outcomes = scripts.test, scripts.outcomes
 
@@ -189,6 +190,34 @@ describe("a bad script", function()
     assert.equal(1, result.code)
     assert.truthy(result.stderr:find("deeper than 8 folders; not looked into", 1, true), result.stderr)
     assert.same({ "postfork=ok" }, outcomes(result))
+  end)
+
+  it("in a link to a folder that it lies in is found once", function()
+    local ini, directory = scripts.application { ["postfork.lua"] = "return require('db.pool')", ["db/pool.lua"] = "return function() end" }
+    for _, name in ipairs { "a", "b", "c", "db/d", "db/e" } do
+      unistd.link(directory .. "/hooks", directory .. "/hooks/" .. name, true)
+    end
+    local result = support.run { support.paths.command, "test", ini }
+    assert.equal(1, result.code)
+    assert.truthy(result.stdout:find "ApplicationPostFork%s+postfork%s+ok", result.output:sub(1, 2000))
+    assert.equal(5, select(2, result.stderr:gsub("a link to a folder that it lies in; not looked into", "")), result.stderr)
+  end)
+
+  it("in folders that links make many of leaves the scripts of the directory, in one line", function()
+    local ini, directory = scripts.application { ["postfork.lua"] = "return function() end" }
+    local folders = support.tmpdir()
+    for one = 1, 8 do
+      support.write(("%s/%d/module.lua"):format(folders, one), "")
+      for other = 1, 8 do
+        unistd.link(("%s/%d"):format(folders, other), ("%s/%d/to%d"):format(folders, one, other), true)
+      end
+    end
+    unistd.link(folders, directory .. "/hooks/modules", true)
+    local result = support.run { support.paths.command, "test", ini }
+    assert.equal(1, result.code)
+    assert.truthy(result.stdout:find "ApplicationPostFork%s+postfork%s+ok", result.output:sub(1, 2000))
+    local _, told = result.stderr:gsub("more than 1024 folders; move what has no modules elsewhere", "")
+    assert.equal(1, told, result.stderr:sub(1, 2000))
   end)
 
   it("that cannot be read, is a directory or a pipe is one line", function()
