@@ -137,20 +137,23 @@ local function wait_hooks(server, count)
   end)
 end
 
--- Reloads a server, and waits until none of these workers answers any more.
-local function reload(server, pids)
+local function begin_reload(server, pids)
+  server.reloaded = pids
   server:signal(RELOADS[server.container])
-  support.eventually("workers after the reload", function()
-    for _, pid in ipairs(assert_serves(server)) do
-      if said.has(pids, pid) then
-        return nil, said.log(server)
-      end
-    end
-    return true
-  end, 20)
 end
 
---- The calls that a server makes from its start to its end, with a reload where that is in the same process, where none fails: those of the master, and those of the worker that makes most.
+-- Whether none of the workers from before the reload answers any more.
+local function is_reloaded(server)
+  for _, pid in ipairs(assert_serves(server)) do
+    if said.has(server.reloaded, pid) then
+      return false
+    end
+  end
+  return true
+end
+
+--- The calls that a server makes from its start to its end, with a reload where that is in the same process, where none fails: those of
+--- the master, and those of the worker that makes most.
 ---@return Fault[] master
 ---@return Fault[] worker
 ---@return table<string, boolean> usual the lines in which it complains all the same, without numbers
@@ -160,7 +163,7 @@ function M.calls(container)
   wait_hooks(server, 3)
   if RELOADS[container] then
     before = #of_role(read_calls(server.calls), "master")
-    reload(server, pids)
+    begin_reload(server, pids)
     wait_hooks(server, 6)
   end
   server:stop()
@@ -228,13 +231,13 @@ local function refused(server, fault)
     and said.count(said.log(server), "forksafe") > 0
 end
 
--- What is wrong with a server that has met a fault; nil.
+-- What is wrong with a server that has met a fault, or is going to meet one in the reload that begins here; nil.
 local function look(server, fault, usual)
   pcall(support.eventually, "it has forked, or ended", function()
     return not server:alive() or #support.children(server.pid) >= 3 or refused(server, fault)
   end, 5)
   if refused(server, fault) then
-    return server:alive() and not server:stop() and "it does not end" or nil
+    return
   end
   if not server:alive() and not server.ends then
     return "it has ended"
@@ -243,21 +246,28 @@ local function look(server, fault, usual)
     local pids = assert_serves(server)
     wait_told(server, usual, 3)
     if fault.reload then
-      reload(server, pids)
-      wait_told(server, usual, 6)
+      begin_reload(server, pids)
     end
   end)
-  if not ok then
-    return tostring(message)
-  end
-  if server.stop_signal ~= "KILL" and not server:stop() then
-    return "it does not end"
-  end
+  return not ok and tostring(message) or nil
 end
 
--- Looks, ends the server, and reads its log: what is wrong, as a text; nil.
-local function judge(server, fault, usual)
-  local wrong = look(server, fault, usual)
+-- What is wrong after the reload; nil.
+local function look_again(server, fault, usual)
+  local ok, message = pcall(function()
+    support.eventually("workers after the reload", function()
+      return refused(server, fault) or is_reloaded(server), said.log(server)
+    end, 20)
+    wait_told(server, usual, 6)
+  end)
+  return not ok and tostring(message) or nil
+end
+
+-- Ends a server that has met a fault: what was wrong with it, or with its end or its log, as a text; nil.
+local function judge(server, fault, usual, wrong)
+  if server:alive() and not wrong and not server:stop() then
+    wrong = "it does not end"
+  end
   server.stop_signal = "KILL"
   server:stop()
   local log = said.log(server)
@@ -281,7 +291,11 @@ function M.inject(container, faults, usual)
       table.insert(batch, { fault = faults[i], server = start(container, faults[i]) })
     end
     for _, one in ipairs(batch) do
-      local failure = judge(one.server, one.fault, usual)
+      one.wrong = look(one.server, one.fault, usual)
+    end
+    for _, one in ipairs(batch) do -- all reload at the same time
+      one.wrong = one.wrong or one.server.reloaded and look_again(one.server, one.fault, usual) or nil
+      local failure = judge(one.server, one.fault, usual, one.wrong)
       if #read_calls(one.server.calls) > 0 then
         met = met + 1
         table.insert(failures, failure)
