@@ -258,7 +258,9 @@ local function look_again(server, fault, usual)
     support.eventually("workers after the reload", function()
       return refused(server, fault) or is_reloaded(server), said.log(server)
     end, 20)
-    wait_told(server, usual, 6)
+    if not refused(server, fault) then
+      wait_told(server, usual, 6)
+    end
   end)
   return not ok and tostring(message) or nil
 end
