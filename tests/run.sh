@@ -177,7 +177,7 @@ run_spec() {
     if [ -n "$sanitize" ]; then
         can_follow "$spec" "$place" || { echo "0 0" >"$place/result" && return; }
     fi
-    as_root env TMPDIR="$scratch" FORKSAFE_BUILD="$build" FORKSAFE_TEST_RESULT="$place/result" \
+    apart env TMPDIR="$scratch" FORKSAFE_BUILD="$build" FORKSAFE_TEST_RESULT="$place/result" \
         FORKSAFE_LONG="${long:+1}" FORKSAFE_PROMISES="$scratch/promises" \
         PATH="$PATH" LC_ALL="$LC_ALL" timeout --foreground -k 10 "$spec_seconds" \
         env "${sanitize_environment[@]}" /usr/bin/luajit /usr/bin/busted --output=support.report "${sanitize_left_out[@]}" "$spec" \

@@ -18,7 +18,7 @@ run_unguarded() {
     name=$(basename "$spec" _spec.lua)
     [[ $name != "$(printf '%02d' "$number")"_* ]] || going=--no-keep-going
     rm -f "$place/$name".*
-    as_root env TMPDIR="$place" FORKSAFE_UNGUARDED="$number" FORKSAFE_BUILD="$build" FORKSAFE_TEST_RESULT="$place/$name.result" \
+    apart env TMPDIR="$place" FORKSAFE_UNGUARDED="$number" FORKSAFE_BUILD="$build" FORKSAFE_TEST_RESULT="$place/$name.result" \
         FORKSAFE_PROMISES="$place/$name.cells" PATH="$PATH" LC_ALL="$LC_ALL" timeout -k 10 "$spec_seconds" \
         /usr/bin/luajit /usr/bin/busted --output=support.report $going "$spec" </dev/null >"$place/$name.output" 2>&1 || true
     as_root chmod a+r "$place/$name".*
