@@ -29,7 +29,7 @@ local Postgres = {}
 Postgres.__index = Postgres
 
 local function as_postgres(argv)
-  local all = { unpack(AS_POSTGRES) }
+  local all = { timeout = argv.timeout, unpack(AS_POSTGRES) }
   for _, argument in ipairs(argv) do
     table.insert(all, argument)
   end
@@ -51,7 +51,8 @@ function M.start(t)
   local directory, port = files.tmpdir(), http.free_port()
   files.give(directory, user.pw_uid, user.pw_gid)
   local data = directory .. "/data"
-  process.must_run(as_postgres { PROGRAMS .. "initdb", "--no-sync", "--auth=trust", "--encoding=UTF8", "--locale=C.UTF-8", "-D", data })
+  process.must_run(as_postgres { PROGRAMS .. "initdb", "--no-sync", "--auth=trust", "--encoding=UTF8", "--locale=C.UTF-8", "-D", data,
+    timeout = 120 })
   if t.tls then
     make_certificate(data)
   end
