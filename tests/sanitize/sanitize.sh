@@ -75,7 +75,7 @@ set_environment() {
     address)
         sanitize_environment=(
             "LD_PRELOAD=$(runtime_of asan):$(runtime_of ubsan):$build/tests/libundefined-log.so"
-            "ASAN_OPTIONS=$log:detect_leaks=0:verify_asan_link_order=0:allocator_may_return_null=1:quarantine_size_mb=16:suppressions=$root/tests/sanitize/address.supp:include_if_exists=$place/options/%b"
+            "ASAN_OPTIONS=$log:detect_leaks=0:use_sigaltstack=0:verify_asan_link_order=0:allocator_may_return_null=1:quarantine_size_mb=16:suppressions=$root/tests/sanitize/address.supp:include_if_exists=$place/options/%b"
             "UBSAN_OPTIONS=log_path=$reports/undefined:log_exe_name=1:halt_on_error=1:print_stacktrace=1"
             "LD_LIBRARY_PATH=$build/runtime" # dlopen() is ASan's: it does not look where the object that calls it wants
             "LSAN_OPTIONS=suppressions=$root/tests/sanitize/leaks.supp:print_suppressions=0")

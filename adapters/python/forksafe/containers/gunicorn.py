@@ -36,7 +36,7 @@ POINTS = {  # the event, and gunicorn's name of the hook
 _host = Host("gunicorn", "gunicorn", POINTS)
 _opened_for = None  # gunicorn's Config at the last opening; its identity tells a reload
 _untold = []  # workers that the master has forked, and whose end was not told yet
-_stopping = mmap.mmap(-1, 1)  # shared with the workers: one of them has told the master to stop
+_stopping = mmap.mmap(-1, 4)  # shared with the workers: the pid of the one that has told the master to stop
 
 
 # The hooks, in the order of a server's life.
@@ -228,16 +228,28 @@ def _obey(worker, verdict):
     takes for a failed boot. One worker gives that: a second one would break into the halt."""
     if verdict == OK:
         return
-    if verdict == STOP and not _stopping[0]:
+    first = int.from_bytes(_stopping[:], "little")
+    if verdict == STOP and not first:
         from gunicorn.arbiter import Arbiter
 
-        _stopping[0] = 1
+        _stopping[:] = worker.pid.to_bytes(4, "little")
         _host.log("error", "forksafe: worker %d stops the server: %s" % (worker.pid, _STOPPED))
         sys.exit(Arbiter.WORKER_BOOT_ERROR)
     if verdict == STOP:
+        _wait_reaped(first)
         time.sleep(0.5)  # the master is about to end this one
         os.kill(worker.ppid, signal.SIGTERM)  # unless Python dropped its HaltServer, raised in a callback of its own fork
     sys.exit(1)
+
+
+def _wait_reaped(pid):
+    """Until the master has this worker's status, on a busy machine later than others come here; 5 s at most."""
+    for _ in range(100):
+        try:
+            os.kill(pid, 0)
+        except OSError:
+            return
+        time.sleep(0.05)
 
 
 # Workers.
