@@ -209,9 +209,10 @@ static struct forksafe_record *next_record(const struct fks_journal *journal,
 {
     *number = FKS_ADD(slot->last_sequence, 1);
     struct forksafe_record *record = &fks_slot_records(slot)[(*number - 1) % journal->records];
-    __atomic_store_n(&record->sequence, 2 * *number - 1, __ATOMIC_RELAXED);
-    __atomic_thread_fence(
-        __ATOMIC_RELEASE); /* the odd number is seen before anything that follows */
+    /* What another thread wrote there a round ago is done; and the odd number is seen before
+     * anything that follows. */
+    (void)__atomic_exchange_n(&record->sequence, 2 * *number - 1, __ATOMIC_ACQ_REL);
+    __atomic_thread_fence(__ATOMIC_RELEASE);
     return record;
 }
 

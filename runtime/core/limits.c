@@ -11,6 +11,7 @@
 #include "limits.h"
 
 #include <errno.h>
+#include <stdatomic.h>
 #include <string.h>
 #include <ucontext.h>
 
@@ -158,13 +159,12 @@ static void on_timer(int signal, siginfo_t *info, void *context)
 /* Once a process: without a timer the hook alone looks at the clocks. */
 static void tell_no_timer(int problem)
 {
-    static bool told;
-    if (problem && !told)
+    static atomic_bool told;
+    if (problem && !atomic_exchange(&told, true))
         fks_log(FORKSAFE_LOG_WARNING,
                 "no timer for forksafe.time_limit (%s): what runs long inside one call is not "
                 "stopped",
                 strerror(problem));
-    told |= problem != 0;
 }
 
 static void set_timer(struct fks_limits *run)

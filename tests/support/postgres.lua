@@ -12,7 +12,8 @@ local wait = require "support.wait"
 local M = {}
 
 local PROGRAMS = "/usr/lib/postgresql/15/bin/"
-local AS_POSTGRES = { "/usr/bin/setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups", "/usr/bin/env", "HOME=/nonexistent" }
+local AS_POSTGRES = { "/usr/bin/setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups", "/usr/bin/env", "-u", "LD_PRELOAD",
+  "HOME=/nonexistent" }
 
 local CONFIGURATION = [[
 listen_addresses = '127.0.0.1'
