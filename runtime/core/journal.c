@@ -209,7 +209,7 @@ static struct forksafe_record *next_record(const struct fks_journal *journal,
 {
     *number = FKS_ADD(slot->last_sequence, 1);
     struct forksafe_record *record = &fks_slot_records(slot)[(*number - 1) % journal->records];
-    /* What another thread wrote there a round ago is done; and the odd number is seen before
+    /* After what another thread has finished there a round ago; and the odd number is seen before
      * anything that follows. */
     (void)__atomic_exchange_n(&record->sequence, 2 * *number - 1, __ATOMIC_ACQ_REL);
     __atomic_thread_fence(__ATOMIC_RELEASE);

@@ -23,6 +23,7 @@
 #define MOST_BYTES   (4u << 20) /* of one file */
 #define MOST_DEPTH   8
 #define MOST_FOLDERS 1024
+#define MOST_TOLD    16 /* folders that are not looked into: links can make thousands of them */
 
 struct walk {
     struct fks_scripts *out;
@@ -32,7 +33,7 @@ struct walk {
     void *data;
     char trusted[PATH_MAX];      /* the directory found good last, with all above it */
     const struct folder *folder; /* being read; NULL: none */
-    unsigned folders;            /* read so far */
+    unsigned folders, told;      /* read so far, and not looked into */
     bool is_full;                /* no more modules are looked for, which was told */
 };
 
@@ -315,7 +316,8 @@ static int read_folder(struct walk *walk, const char *directory, const char *bel
     else
         result = read_directory(walk, path, further, depth + 1, error);
     if (result == FORKSAFE_ESCRIPT) { /* a folder of modules is no reason to go without the rest */
-        walk->complain(error, walk->data);
+        if (walk->told++ < MOST_TOLD || walk->is_full)
+            walk->complain(error, walk->data);
         result = 0;
     }
     free(path);

@@ -94,14 +94,6 @@ local function read_calls(path)
   return calls
 end
 
-local function of_role(calls, role)
-  local list = {}
-  for _, call in ipairs(calls) do
-    table.insert(list, call.role == role and call or nil)
-  end
-  return list
-end
-
 -- Whether a line of ours is a hook's, or belongs to the line before it: the traceback of an error.
 local function is_no_complaint(line)
   return line:find "^hook ran in" or line:find "^%u%a+ pid=%d+ worker=" or line:find "^stack traceback:" or line:find "^%s"
@@ -162,7 +154,7 @@ function M.calls(container)
   local pids, before = assert_serves(server), math.huge
   wait_hooks(server, 3)
   if RELOADS[container] then
-    before = #of_role(read_calls(server.calls), "master")
+    before = said.count(support.read(server.calls), "master %d+ ")
     begin_reload(server, pids)
     wait_hooks(server, 6)
   end

@@ -218,6 +218,8 @@ describe("a bad script", function()
     assert.truthy(result.stdout:find "ApplicationPostFork%s+postfork%s+ok", result.output:sub(1, 2000))
     local _, told = result.stderr:gsub("more than 1024 folders; move what has no modules elsewhere", "")
     assert.equal(1, told, result.stderr:sub(1, 2000))
+    local _, others = result.stderr:gsub("not looked into", "")
+    assert.equal(16, others)
   end)
 
   it("that cannot be read, is a directory or a pipe is one line", function()
